@@ -1,0 +1,282 @@
+"""`vos eval` and `vos bench eval`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vos.cli.console import stderr, stdout
+from vos.errors import EvaluationError
+from vos.types import FrameResult
+
+from .bench import BenchResult, bench, dataset_pairs, drawn_pairs
+from .davis import Dataset, Task, open_dataset
+from .official import check_official
+from .report import Report, counted, percent, write_text
+from .run import Progress as RunProgress
+from .run import run_dataset
+from .scoring import SequenceScore, make_counter, score_dataset
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `eval`, and `eval` under `bench`, to the main command (entry-point group `vos.commands`)."""
+    app.command("eval")(evaluate)
+    benches = next((group.typer_instance for group in app.registered_groups if group.name == "bench"), None)
+    if benches is None:
+        benches = typer.Typer(help="Measure speed.", no_args_is_help=True)
+        app.add_typer(benches, name="bench")
+    benches.command("eval")(bench_eval)
+
+
+def evaluate(
+    results: Path = typer.Argument(
+        metavar="RESULTS", help="Folder of masks, RESULTS/<sequence>/<frame>.png; with --run, where they go."
+    ),
+    davis: Path = typer.Option(
+        ..., "--davis", metavar="ROOT", help="DAVIS folder, with Annotations and ImageSets in it."
+    ),
+    subset: str = typer.Option(
+        "val", "--set", metavar="val|train|FILE", help="A set of ROOT/ImageSets, or a text file of sequences."
+    ),
+    year: int | None = typer.Option(
+        None, "--year", metavar="2016|2017", help="Rules and sets.  [default: 2017 if ROOT has its sets]"
+    ),
+    task: Task = typer.Option(Task.SEMI_SUPERVISED, "--task", help="How the results were made."),
+    sequences: str | None = typer.Option(None, "--sequences", metavar="A,B", help="Only these sequences of the set."),
+    resolution: str = typer.Option("480p", "--resolution", metavar="FOLDER", help="Folder below Annotations."),
+    strict: bool = typer.Option(
+        True, "--strict/--allow-missing", help="Missing results are an error, or count as empty masks."
+    ),
+    official_decay: bool = typer.Option(
+        True,
+        "--official-decay/--correct-decay",
+        help="Decay as the official tool has it, the correct one beside; or only the latter.",
+    ),
+    jobs: int = typer.Option(1, "--jobs", "-j", min=1, help="Processes to score with."),
+    device: str | None = typer.Option(
+        None,
+        "--device",
+        help="Torch device to count pixels on, and with --run to track on.  [default: count without torch]",
+    ),
+    check: bool = typer.Option(
+        False, "--check-official", help="Also run the official tool, and fail on any difference."
+    ),
+    run: bool = typer.Option(
+        False, "--run", help="Track the sequences into RESULTS first; takes up where it was stopped."
+    ),
+    preset: str | None = typer.Option(
+        None, "--preset", "-p", help="With --run: how to track; `vos presets` lists them."
+    ),
+    override: list[str] = typer.Option([], "--override", metavar="KEY=VALUE", help="With --run: change one setting."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="With --run: track everything anew."),
+    per_object: bool = typer.Option(False, "--objects", help="One row per object in the table."),
+    json_file: str | None = typer.Option(
+        None, "--json", metavar="FILE", help="Write every number; - prints them in place of the table."
+    ),
+    csv_folder: Path | None = typer.Option(
+        None, "--csv", metavar="FOLDER", help="Write the official tool's two CSV files."
+    ),
+    plot: Path | None = typer.Option(
+        None, "--plot", metavar="FOLDER", help="Write report.html and PNG plots with the worst frames."
+    ),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress and no table."),
+) -> None:
+    """Score masks on DAVIS: region J, boundary F, and their mean over objects."""
+    chosen = None if sequences is None else [name.strip() for name in sequences.split(",") if name.strip()]
+    dataset = open_dataset(davis, subset, year=year, task=task, sequences=chosen, resolution=resolution)
+    if plot is not None:
+        from .plots import require_matplotlib
+
+        require_matplotlib()
+    began = time.monotonic()
+    extra: dict[str, Any] = {}
+    if run:
+        if jobs > 1 or not strict:
+            raise EvaluationError(
+                "--run scores frames as they are tracked: --jobs and --allow-missing do not go with it"
+            )
+        scores, extra = _track(dataset, results, preset, override, device, overwrite=overwrite, quiet=quiet)
+    else:
+        if preset is not None or override or overwrite:
+            raise EvaluationError("--preset, --override and --overwrite say how to track: they need --run")
+        found = score_dataset(dataset, results, allow_missing=not strict, device=device, jobs=jobs)
+        scores = list(_with_bar(found, len(dataset.names), quiet))
+    seconds = time.monotonic() - began
+    report = Report.of(dataset, scores, results.resolve().name, official_decay=official_decay, extra=extra)
+    _write(report, results, json_file, csv_folder, plot)
+    if json_file != "-" and not quiet:
+        _show(report, seconds, per_object=per_object)
+    if check:
+        agreed = check_official(dataset, results, report.scores)
+        stderr.print(f"the official tool gives the same {agreed} numbers")
+
+
+def bench_eval(
+    results: Path | None = typer.Argument(
+        None, metavar="[RESULTS]", help="Real results to count on.  [default: drawn shapes]"
+    ),
+    davis: Path | None = typer.Option(None, "--davis", metavar="ROOT", help="DAVIS folder that RESULTS belong to."),
+    frames: int = typer.Option(30, "--frames", min=1, help="Frames to draw."),
+    objects: int = typer.Option(3, "--objects", min=1, max=255, help="Objects to draw."),
+    size: str = typer.Option("854x480", "--size", metavar="WxH", help="Size to draw."),
+    device: str | None = typer.Option(None, "--device", help="Torch device to count on.  [default: NumPy and OpenCV]"),
+    json_file: Path | None = typer.Option(
+        None, "--json", metavar="FILE", help="Write the numbers, the machine and the versions."
+    ),
+) -> None:
+    """Time J and F per frame and object, against a plain full-frame computation."""
+    if (results is None) != (davis is None):
+        raise EvaluationError("RESULTS and --davis ROOT go together; leave both out to measure on drawn shapes")
+    if results is not None and davis is not None:
+        pairs = dataset_pairs(open_dataset(davis), results)
+        what = f"{results} on {davis}"
+    else:
+        pairs = drawn_pairs(frames, objects, _size(size))
+        what = f"{objects} drawn objects, {size}"
+    result = bench(pairs, make_counter(device))
+    if json_file is not None:
+        write_text(json_file, json.dumps({"what": what, "device": device or "numpy", **result.as_dict()}, indent=1))
+    stdout.print(_bench_line(result, what), markup=False)
+
+
+def _track(
+    dataset: Dataset,
+    out: Path,
+    preset: str | None,
+    overrides: list[str],
+    device: str | None,
+    *,
+    overwrite: bool,
+    quiet: bool,
+) -> tuple[list[SequenceScore], dict[str, Any]]:
+    """Tracks and scores; returns the scores and what the report should say of the run."""
+    from vos.pipeline import track
+    from vos.settings import DEFAULT_PRESET, load_settings
+
+    name = preset or DEFAULT_PRESET
+    changes = [*overrides, *([f"device={device}"] if device else [])]
+    settings = {
+        "preset": name,
+        "settings": load_settings(name, changes).model_dump(mode="json"),
+        "data": {"year": dataset.year, "resolution": dataset.resolution},
+    }
+
+    def tracked(source: str, reference: np.ndarray) -> Iterable[FrameResult]:
+        return track(source, reference, preset=name, overrides=changes)
+
+    scores = []
+    with _RunBar(len(dataset.names), quiet) as bar:
+        for score in run_dataset(
+            dataset, out, tracked, settings, overwrite=overwrite, counter=make_counter(device), on_progress=bar.update
+        ):
+            scores.append(score)
+            bar.finished(score)
+    return scores, {"run": settings}
+
+
+def _write(report: Report, results: Path, json_file: str | None, csv_folder: Path | None, plot: Path | None) -> None:
+    if json_file == "-":
+        sys.stdout.write(report.to_json() + "\n")
+    elif json_file is not None:
+        write_text(Path(json_file), report.to_json() + "\n")
+    if csv_folder is not None:
+        report.write_csv(csv_folder)
+    if plot is not None:
+        from .html import write_html
+        from .plots import write_pngs
+
+        write_html(report, results, plot / "report.html")
+        write_pngs(report, results, plot)
+        stderr.print(f"wrote {plot / 'report.html'} and {len(report.scores) + 1} PNG plots", markup=False)
+
+
+def _show(report: Report, seconds: float, *, per_object: bool) -> None:
+    data = report.dataset
+    stdout.print(
+        f"{report.title}: DAVIS {data.year} {data.subset}, {data.task.value}, {data.resolution}; values in percent",
+        markup=False,
+    )
+    stdout.print(report.table(per_object=per_object))
+    for note in report.notes():
+        stdout.print(f"note: {note}", markup=False)
+    frames = sum(len(score.frames) for score in report.scores)
+    stdout.print(
+        f"J&F {percent(report.overall['J&F-Mean'])} over {counted(len(report.objects), 'object')} in "
+        f"{counted(len(report.scores), 'sequence')}, {counted(frames, 'scored frame')}; took {seconds:.1f} s",
+        markup=False,
+    )
+
+
+def _bar(*columns: TextColumn | BarColumn | MofNCompleteColumn | TimeRemainingColumn) -> Progress:
+    return Progress(*columns, console=stderr, transient=True)
+
+
+def _with_bar(scores: Iterator[SequenceScore], total: int, quiet: bool) -> Iterator[SequenceScore]:
+    """Passes the scores on, with a bar on a terminal."""
+    if quiet or not stderr.is_terminal:
+        yield from scores
+        return
+    with _bar(TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
+        yield from bar.track(scores, total=total)
+
+
+class _RunBar:
+    """Progress of a run: a bar per sequence on a terminal, a line per sequence everywhere."""
+
+    def __init__(self, sequences: int, quiet: bool) -> None:
+        self._quiet = quiet
+        self._sequences = sequences
+        self._done = 0
+        self._resumed = False
+        self._began = time.monotonic()
+        self._bar: Progress | None = None
+        if not quiet and stderr.is_terminal:
+            self._bar = _bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._task = self._bar.add_task("tracking", total=None)
+
+    def __enter__(self) -> _RunBar:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, progress: RunProgress) -> None:
+        self._resumed = progress.resumed
+        if self._bar is not None:
+            title = f"{self._done + 1}/{self._sequences} {progress.sequence}"
+            self._bar.update(self._task, description=title, completed=progress.frame, total=progress.frames)
+
+    def finished(self, score: SequenceScore) -> None:
+        self._done += 1
+        seconds, self._began = time.monotonic() - self._began, time.monotonic()
+        if self._bar is not None:
+            self._bar.reset(self._task)
+        if not self._quiet:
+            how = "was done before" if self._resumed else f"{seconds:.1f} s"
+            jf = percent((score.j + score.f) / 2)
+            stderr.print(f"{self._done}/{self._sequences} {score.name}: J&F {jf} ({how})", markup=False)
+
+
+def _bench_line(result: BenchResult, what: str) -> str:
+    return (
+        f"{what}: {result.ms:.3f} ms per frame and object, plain full-frame {result.plain_ms:.3f} ms, "
+        f"{result.ratio:.1f} times as fast ({result.frames} frames, {result.pairs} masks, one thread)"
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, cross, height = text.partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal() and int(width) > 0 and int(height) > 0):
+        raise EvaluationError(f"--size must be WIDTHxHEIGHT in pixels, such as 854x480, got {text!r}")
+    return int(height), int(width)

@@ -1,0 +1,180 @@
+"""Tracking a data set and scoring it as the frames come out, in a way that can be stopped and taken up again.
+
+The folder OUT holds `settings.json` (what is run), and per sequence the masks `OUT/<sequence>/<frame>.png` and, once
+all of them are there, `OUT/<sequence>/done.json`. Every file is written under another name and renamed, so what exists
+is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vos.errors import EvaluationError, OutputError
+from vos.palette import davis_palette
+from vos.types import FrameResult
+
+from . import metrics
+from .davis import IMAGE_SUFFIXES, Dataset, Sequence, Task, result_path
+from .scoring import SequenceScore, SequenceScorer, score_sequence
+
+# source (a folder of images), index map uint8 (H, W) of the first frame -> one result per frame
+TrackFunction = Callable[[str, np.ndarray], Iterable[FrameResult]]
+
+SETTINGS = "settings.json"
+DONE = "done.json"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is: called after every frame, and once for a sequence that was done before (`resumed`)."""
+
+    sequence: str
+    frame: int
+    frames: int
+    resumed: bool = False
+
+
+def run_dataset(
+    dataset: Dataset,
+    out: Path,
+    track: TrackFunction,
+    settings: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+    tolerance: float = metrics.DEFAULT_TOLERANCE,
+    counter: metrics.Counter = metrics.count,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Iterator[SequenceScore]:
+    """Tracks and scores every sequence; one that is done is only scored, one that is half done is done again.
+
+    Args:
+        dataset: what to track; semi-supervised.
+        out: folder for the masks.
+        track: the method.
+        settings: what the method is, ready for JSON; kept in `out` and compared on the next run.
+        overwrite: track everything anew, whatever `out` holds.
+        tolerance, counter: see `SequenceScorer`.
+        on_progress: called as frames are done.
+
+    Raises:
+        EvaluationError: the data set cannot be tracked, a frame has no result, or `out` was made with other settings.
+        OutputError: `out` cannot be written.
+        VosError: whatever `track` raises.
+    """
+    if dataset.task is not Task.SEMI_SUPERVISED:
+        raise EvaluationError("--run tracks from the first annotation, which is the semi-supervised task")
+    sequences = [dataset.sequence(name) for name in dataset.names]
+    images = {sequence.name: _images(sequence) for sequence in sequences}
+    if overwrite:
+        for sequence in sequences:
+            _forget(out / sequence.name)
+    _settle(out, settings, replace=overwrite)
+    for sequence in sequences:
+        folder = out / sequence.name
+        if (folder / DONE).is_file():
+            on_progress(Progress(sequence.name, len(sequence.frames), len(sequence.frames), resumed=True))
+            yield score_sequence(sequence, out, tolerance=tolerance, counter=counter)
+            continue
+        _forget(folder)
+        scorer = SequenceScorer(sequence, tolerance=tolerance, counter=counter)
+        began = time.monotonic()
+        frames = len(images[sequence.name])
+        done = 0
+        reference, _ = sequence.annotation(sequence.frames[0])
+        for result in track(str(sequence.images), reference.astype(np.uint8)):
+            name = Path(result.frame.name).stem
+            _write_mask(result_path(out, sequence.name, name), result.index_map)
+            scorer.update(name, result.index_map)
+            done += 1
+            on_progress(Progress(sequence.name, done, frames))
+        score = scorer.finish()
+        facts = {"frames": done, "seconds": round(time.monotonic() - began, 3), "settings": dict(settings)}
+        _write_json(folder / DONE, facts)
+        yield score
+
+
+def _images(sequence: Sequence) -> tuple[str, ...]:
+    folder = sequence.images
+    names = sorted(p.stem for p in folder.glob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not names:
+        raise EvaluationError(f"sequence {sequence.name}: no images to track in {folder}")
+    if names[0] != sequence.frames[0]:
+        raise EvaluationError(
+            f"sequence {sequence.name}, frame {sequence.frames[0]}: the first annotation is not of the first image, "
+            f"{names[0]}"
+        )
+    return tuple(names)
+
+
+def _settle(out: Path, settings: Mapping[str, Any], *, replace: bool) -> None:
+    """Keeps the settings in `out`, or finds that it holds results of others."""
+    path = out / SETTINGS
+    if path.is_file() and not replace:
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise EvaluationError(f"cannot read {path}: {error}; use --overwrite to track everything anew") from error
+        if before != json.loads(json.dumps(settings)):
+            raise EvaluationError(
+                f"{out} holds results made with other settings ({_changes(before, settings)}); "
+                "choose another folder, or --overwrite to track everything anew"
+            )
+        return
+    if out.is_dir() and not replace and any(out.iterdir()):
+        raise EvaluationError(f"{out} is not empty and not of an earlier run; choose another folder, or --overwrite")
+    _write_json(path, dict(settings))
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs between two trees of settings, as `key was a, is b`."""
+    old, new = _flat(before), _flat(now)
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    first = "; ".join(f"{key} was {old.get(key)}, is {new.get(key)}" for key in changed[:3])
+    return first + (f"; {len(changed) - 3} more" if len(changed) > 3 else "")
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
+    return flat
+
+
+def _forget(folder: Path) -> None:
+    """Removes what a run left in a sequence's folder, the marker first; other files stay."""
+    try:
+        (folder / DONE).unlink(missing_ok=True)
+        for pattern in ("*.png", "*.part"):
+            for path in folder.glob(pattern):
+                path.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot clear {folder}: {error.strerror or error}") from error
+
+
+def _write_mask(path: Path, index_map: np.ndarray) -> None:
+    image = Image.fromarray(index_map)
+    image.putpalette(davis_palette().tobytes())
+    _write(path, lambda part: image.save(part, format="PNG"))
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    text = json.dumps(value, indent=1)
+    _write(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def _write(path: Path, save: Callable[[Path], object]) -> None:
+    part = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(part)
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eval.davis import Dataset, Task, open_dataset
+from eval.run import Progress, run_dataset
+from eval.scoring import SequenceScore, score_dataset
+from tests.eval.data import drawn_truth, shifted, write_dataset
+from vos.errors import EvaluationError, OutputError
+from vos.types import Frame, FrameResult
+
+SETTINGS = {"preset": "fake", "settings": {"decoder": {"cascade": 3}}}
+
+
+class FakeTracker:
+    """Answers with stored maps, notes what it is asked, and fails at a frame if told to."""
+
+    def __init__(self, maps: dict[str, list[np.ndarray]]) -> None:
+        self.maps = maps
+        self.asked: list[str] = []
+        self.references: dict[str, np.ndarray] = {}
+        self.fail_at: tuple[str, int] | None = None
+        self.frames: int | None = None
+
+    def __call__(self, source: str, reference: np.ndarray) -> Iterator[FrameResult]:
+        name = Path(source).name
+        self.asked.append(name)
+        self.references[name] = reference
+        for t, path in enumerate(sorted(Path(source).iterdir())[: self.frames]):
+            if self.fail_at == (name, t):
+                raise KeyboardInterrupt
+            with Image.open(path) as image:
+                frame = Frame(t, np.asarray(image), name=path.name)
+            yield FrameResult(frame, self.maps[name][t], ())
+
+
+@pytest.fixture
+def truth() -> dict[str, list[np.ndarray]]:
+    return {k: v for k, v in drawn_truth().items() if k in ("pair", "void")}
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, truth: dict[str, list[np.ndarray]]) -> Dataset:
+    return open_dataset(write_dataset(tmp_path / "davis", truth, images=True))
+
+
+@pytest.fixture
+def tracker(truth: dict[str, list[np.ndarray]]) -> FakeTracker:
+    return FakeTracker(shifted(truth))
+
+
+def numbers(scores: list[SequenceScore]) -> dict[str, tuple[float, float]]:
+    return {score.name: (score.j, score.f) for score in scores}
+
+
+def test_tracks_writes_and_scores(dataset: Dataset, tracker: FakeTracker, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    seen: list[Progress] = []
+    scores = list(run_dataset(dataset, out, tracker, SETTINGS, on_progress=seen.append))
+    assert numbers(scores) == numbers(list(score_dataset(dataset, out)))
+    for name, maps in tracker.maps.items():
+        paths = sorted((out / name).glob("*.png"))
+        assert [p.name for p in paths] == [f"{t:05d}.png" for t in range(9)]
+        with Image.open(paths[4]) as image:
+            assert image.mode == "P"
+            assert image.getpalette()[3:6] == [128, 0, 0]
+            assert np.array_equal(np.asarray(image), maps[4])
+        done = json.loads((out / name / "done.json").read_text())
+        assert (done["frames"], done["settings"]) == (9, SETTINGS)
+    assert not list(out.rglob("*.part"))
+    assert seen[0] == Progress("pair", 1, 9)
+    assert seen[-1] == Progress("void", 9, 9)
+
+
+def test_reference_is_the_first_annotation_without_void(dataset: Dataset, tracker: FakeTracker, tmp_path: Path) -> None:
+    list(run_dataset(dataset, tmp_path / "out", tracker, SETTINGS))
+    assert tracker.references["void"].dtype == np.uint8
+    assert np.unique(tracker.references["void"]).tolist() == [0, 1, 2]
+
+
+def test_a_sequence_is_scored_before_the_next_is_tracked(
+    dataset: Dataset, tracker: FakeTracker, tmp_path: Path
+) -> None:
+    scores = run_dataset(dataset, tmp_path / "out", tracker, SETTINGS)
+    assert next(scores).name == "pair"
+    assert tracker.asked == ["pair"]
+
+
+def test_resume(dataset: Dataset, tracker: FakeTracker, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    tracker.fail_at = ("void", 5)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_dataset(dataset, out, tracker, SETTINGS))
+    assert len(list((out / "void").glob("*.png"))) == 5
+    assert not (out / "void" / "done.json").exists()
+    (out / "void" / "00077.png").write_bytes(b"left over")
+    tracker.fail_at = None
+    seen: list[Progress] = []
+    again = list(run_dataset(dataset, out, tracker, SETTINGS, on_progress=seen.append))
+    assert tracker.asked == ["pair", "void", "void"]
+    assert seen[0] == Progress("pair", 9, 9, resumed=True)
+    assert len(list((out / "void").glob("*.png"))) == 9
+    tracker.asked.clear()
+    assert numbers(list(run_dataset(dataset, out, tracker, SETTINGS))) == numbers(again)
+    assert tracker.asked == []
+
+
+def test_other_settings_are_refused(dataset: Dataset, tracker: FakeTracker, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    tracker.fail_at = ("pair", 3)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_dataset(dataset, out, tracker, SETTINGS))
+    changed = {"preset": "fake", "settings": {"decoder": {"cascade": 1}}}
+    with pytest.raises(EvaluationError, match=r"made with other settings \(settings\.decoder\.cascade was 3, is 1\)"):
+        list(run_dataset(dataset, out, tracker, changed))
+    tracker.fail_at = None
+    assert len(list(run_dataset(dataset, out, tracker, changed, overwrite=True))) == 2
+    assert json.loads((out / "settings.json").read_text()) == changed
+
+
+def test_a_folder_of_something_else_is_refused(dataset: Dataset, tracker: FakeTracker, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(EvaluationError, match="is not empty and not of an earlier run"):
+        list(run_dataset(dataset, tmp_path, tracker, SETTINGS))
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert tracker.asked == []
+
+
+def test_overwrite_keeps_what_is_not_ours(dataset: Dataset, tracker: FakeTracker, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    list(run_dataset(dataset, out, tracker, SETTINGS))
+    (out / "pair" / "notes.txt").write_text("mine")
+    list(run_dataset(dataset, out, tracker, SETTINGS, overwrite=True))
+    assert tracker.asked == ["pair", "void"] * 2
+    assert (out / "pair" / "notes.txt").exists()
+
+
+def test_a_tracker_that_stops_early(dataset: Dataset, tracker: FakeTracker, tmp_path: Path) -> None:
+    tracker.frames = 5
+    with pytest.raises(EvaluationError, match=r"sequence pair, frame 00005: no result \(3 of 7"):
+        list(run_dataset(dataset, tmp_path / "out", tracker, SETTINGS))
+    assert not (tmp_path / "out" / "pair" / "done.json").exists()
+
+
+def test_broken_settings_file(dataset: Dataset, tracker: FakeTracker, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "settings.json").write_text("{")
+    with pytest.raises(EvaluationError, match=r"cannot read .*settings\.json.*--overwrite"):
+        list(run_dataset(dataset, tmp_path / "out", tracker, SETTINGS))
+
+
+def test_out_is_a_file(dataset: Dataset, tracker: FakeTracker, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(OutputError, match=r"cannot write .*settings\.json"):
+        list(run_dataset(dataset, tmp_path / "out", tracker, SETTINGS))
+
+
+def test_images_are_needed(tmp_path: Path, truth: dict[str, list[np.ndarray]], tracker: FakeTracker) -> None:
+    dataset = open_dataset(write_dataset(tmp_path / "bare", truth))
+    with pytest.raises(EvaluationError, match="sequence pair: no images to track in"):
+        list(run_dataset(dataset, tmp_path / "out", tracker, SETTINGS))
+    assert not (tmp_path / "out").exists()
+
+
+def test_annotation_of_a_later_image(dataset: Dataset, tracker: FakeTracker, tmp_path: Path) -> None:
+    (dataset.annotations / "pair" / "00000.png").unlink()
+    with pytest.raises(EvaluationError, match="frame 00001: the first annotation is not of the first image, 00000"):
+        list(run_dataset(dataset, tmp_path / "out", tracker, SETTINGS))
+
+
+def test_unsupervised_cannot_be_tracked(
+    tmp_path: Path, truth: dict[str, list[np.ndarray]], tracker: FakeTracker
+) -> None:
+    root = write_dataset(tmp_path / "u", truth, folder="Annotations_unsupervised", images=True)
+    with pytest.raises(EvaluationError, match="--run tracks from the first annotation"):
+        list(run_dataset(open_dataset(root, task=Task.UNSUPERVISED), tmp_path / "out", tracker, SETTINGS))

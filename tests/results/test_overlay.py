@@ -1,0 +1,133 @@
+"""Masks as PNG and as pictures for people."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+
+from vos.palette import davis_palette
+from vos.results import OverlayPainter
+from vos.results.overlay import _FILL
+from vos.types import Frame, FrameResult, ObjectResult, State
+
+
+def result_of(
+    index_map: np.ndarray, *, index: int = 0, states: dict[int, State] | None = None, grey: int = 128
+) -> FrameResult:
+    """Measure every id of `index_map`; ids in `states` that are not in it are empty."""
+    states = states or {}
+    items = []
+    for id in sorted({*np.unique(index_map).tolist(), *states} - {0}):
+        ys, xs = np.nonzero(index_map == id)
+        box = (float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())) if xs.size else None
+        items.append(ObjectResult(id, states.get(id, State.VISIBLE), 0.5, box, int(xs.size)))
+    image = np.full((*index_map.shape, 3), grey, np.uint8)
+    return FrameResult(Frame(index, image, name=str(index)), index_map, tuple(items))
+
+
+def square(size: tuple[int, int], *squares: tuple[int, int, int, int]) -> np.ndarray:
+    """Squares (id, y, x, side) on an empty map."""
+    index_map = np.zeros(size, np.uint8)
+    for id, y, x, side in squares:
+        index_map[y : y + side, x : x + side] = id
+    return index_map
+
+
+def test_palette_is_the_one_of_voc_and_davis() -> None:
+    palette = davis_palette()
+    known = {
+        0: (0, 0, 0),
+        1: (128, 0, 0),
+        2: (0, 128, 0),
+        3: (128, 128, 0),
+        4: (0, 0, 128),
+        8: (64, 0, 0),
+        20: (0, 64, 128),
+    }
+    assert {id: tuple(palette[id].tolist()) for id in known} == known
+    assert tuple(palette[255].tolist()) == (224, 224, 192)
+    assert len(np.unique(palette, axis=0)) == 256
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40))))
+def test_indices_survive_the_palette_png(index_map: np.ndarray) -> None:
+    image = Image.fromarray(index_map)
+    image.putpalette(davis_palette().tobytes())
+    encoded = BytesIO()
+    image.save(encoded, "PNG")
+    read = Image.open(encoded)
+    assert read.mode == "P"
+    assert np.array_equal(np.asarray(read), index_map)
+    assert np.array_equal(np.asarray(read.convert("RGB")), davis_palette()[index_map])
+
+
+def test_inside_is_tinted_outside_is_untouched_and_the_input_is_not_changed() -> None:
+    result = result_of(square((240, 320), (1, 100, 100, 80)))
+    painted = OverlayPainter((240, 320)).paint(result)
+    assert (result.frame.image == 128).all()
+    assert painted[140, 140] == pytest.approx((1 - _FILL) * 128 + _FILL * davis_palette()[1], abs=1)
+    far = np.ones((240, 320), bool)
+    far[70:190, 90:190] = False
+    assert (painted[far] == 128).all()
+    rim = painted[100, 110:170].astype(int)
+    assert (rim[:, 0] > 150).all()
+    assert (rim[:, 1] < 90).all()
+
+
+def test_absent_objects_are_not_drawn() -> None:
+    index_map = square((120, 160), (1, 40, 40, 30))
+    for states in ({1: State.ABSENT}, {1: State.ABSENT, 2: State.ABSENT}):
+        assert (OverlayPainter((120, 160)).paint(result_of(index_map, states=states)) == 128).all()
+    assert (OverlayPainter((120, 160)).paint(result_of(np.zeros((120, 160), np.uint8))) == 128).all()
+
+
+def test_uncertain_objects_have_a_question_mark() -> None:
+    index_map = square((240, 320), (1, 100, 100, 80))
+    painter = OverlayPainter((240, 320))
+    sure = painter.paint(result_of(index_map))
+    unsure = painter.paint(result_of(index_map, states={1: State.UNCERTAIN}))
+    changed = np.argwhere((sure != unsure).any(2))
+    assert len(changed) > 20
+    assert changed[:, 0].max() < 100
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_mask_in_any_frame_can_be_painted(data: st.DataObject) -> None:
+    height, width = data.draw(st.integers(1, 60)), data.draw(st.integers(1, 60))
+    index_map = data.draw(arrays.arrays(np.uint8, (height, width), elements=st.sampled_from([0, 0, 0, 1, 2, 255])))
+    painted = OverlayPainter((height, width)).paint(result_of(index_map))
+    assert painted.shape == (height, width, 3)
+    assert painted.dtype == np.uint8
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (0, 300), (220, 0), (220, 300), (110, 150)])
+def test_chips_stay_inside_the_frame(corner: tuple[int, int]) -> None:
+    painter = OverlayPainter((240, 320))
+    item = result_of(index_map := square((240, 320), (200, *corner, 20))).objects[0]
+    place = painter._place(index_map, item, (15, 30), [])
+    assert place is not None
+    top, left, bottom, right = place
+    assert 0 <= top < bottom <= 240
+    assert 0 <= left < right <= 320
+    assert (bottom - top, right - left) == (15, 30)
+
+
+def test_chips_avoid_each_other_and_tiny_frames() -> None:
+    index_map = square((240, 320), (1, 100, 100, 20), (2, 100, 122, 20))
+    painter = OverlayPainter((240, 320))
+    one, two = result_of(index_map).objects
+    first = painter._place(index_map, one, (15, 40), [])
+    assert first is not None
+    second = painter._place(index_map, two, (15, 40), [first])
+    assert second is not None
+    assert second[0] >= first[2] or second[1] >= first[3]
+    tiny = square((10, 10), (1, 2, 2, 5))
+    assert OverlayPainter((10, 10))._place(tiny, result_of(tiny).objects[0], (15, 15), []) is None

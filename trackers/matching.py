@@ -1,0 +1,135 @@
+"""PerSAM's tracker: match the object's features, prompt with the best locations and the last box."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from vos.models.features import FeatureMap, Features
+from vos.personalize import covered_cells, location_prior, target_embedding
+from vos.types import Box, Frame, FrameResult, Prompts
+
+
+class BoxOf(str, Enum):
+    """Whose last box an object is prompted with."""
+
+    OWN = "own"
+    RANK = "rank"
+
+
+class MatchingSettings(BaseModel):
+    """Options of feature matching."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    points: int = Field(2, ge=1, le=16, description="positive points: the best locations of the prior")
+    center: bool = Field(True, description="the box's centre as a further positive point")
+    margin: float = Field(10.0, ge=0, description="pixels by which the last box is grown on every side")
+    presence: float | None = Field(
+        None,
+        ge=-1,
+        le=1,
+        description="object is absent where the prior's maximum is below (0.45 with DINOv2); none: never",
+    )
+    box_of: BoxOf = Field(
+        BoxOf.OWN,
+        description="own: the object's last box; rank: the box of the k-th visible object (published id shift)",
+    )
+    published_rounding: bool = Field(
+        False, description="box clipped one pixel late, centre rounded down, mask sampled at cell centres, as published"
+    )
+
+
+class MatchingTracker:
+    """Feature matching (PerSAM, section 3.1; video recipe of the authors' program).
+
+    Positive points: the best locations of the prior on the whole frame. Box: the object's box in the last frame, grown
+    by `margin`; its centre is one more positive point. While an object is absent it has no box, and the prior alone
+    looks for it everywhere.
+    """
+
+    Settings: ClassVar[type[BaseModel]] = MatchingSettings
+
+    def __init__(self, settings: MatchingSettings) -> None:
+        self._settings = settings
+        self._embeddings: dict[int, torch.Tensor] = {}
+        self._boxes: dict[int, Box | None] = {}
+
+    def add(self, object_id: int, frame: Frame, features: Features, mask: np.ndarray) -> None:
+        cells = (_sampled_cells if self._settings.published_rounding else covered_cells)(features.prior, mask)
+        embedding = target_embedding(features.prior, cells)[None]
+        earlier = self._embeddings.get(object_id)
+        self._embeddings[object_id] = embedding if earlier is None else torch.cat([earlier, embedding])
+        ys, xs = np.nonzero(mask)
+        self._boxes[object_id] = (float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max()))
+
+    def locate(self, frame: Frame, features: Features) -> Prompts:
+        k = self._settings.points
+        n = len(self._embeddings)
+        points = np.zeros((n, k + self._settings.center, 2), dtype=np.float32)
+        labels = np.full(points.shape[:2], -1, dtype=np.int8)
+        boxes = np.full((n, 4), np.nan, dtype=np.float32)
+        last_boxes = self._last_boxes()
+        for row, embeddings in enumerate(self._embeddings.values()):
+            last = last_boxes[row]
+            if last is None and self._settings.box_of is BoxOf.RANK:
+                continue
+            prior = features.prior.to_frame(location_prior(features.prior, embeddings)[None])[0]
+            values, where = prior.flatten().topk(min(k, prior.numel()))
+            if self._settings.presence is not None and values[0].item() < self._settings.presence:
+                continue
+            best = where.cpu().numpy()
+            points[row, : len(best)] = np.stack([best % prior.shape[1], best // prior.shape[1]], axis=1)
+            labels[row, : len(best)] = 1
+            if last is not None:
+                boxes[row] = self._grown(last, frame.size)
+                if self._settings.center:
+                    points[row, k] = self._center(boxes[row])
+                    labels[row, k] = 1
+        return Prompts(points, labels, boxes)
+
+    def update(self, result: FrameResult) -> None:
+        for found in result.objects:
+            self._boxes[found.id] = found.box
+
+    def _last_boxes(self) -> list[Box | None]:
+        """Per row the box to prompt with. By rank, every object after a vanished one takes its neighbour's."""
+        own = [self._boxes[i] for i in self._embeddings]
+        if self._settings.box_of is BoxOf.OWN:
+            return own
+        visible: list[Box | None] = [box for box in own if box is not None]
+        return visible + [None] * (len(own) - len(visible))
+
+    def _grown(self, box: Box, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        m = self._settings.margin
+        slack = 0 if self._settings.published_rounding else 1
+        right, bottom = size[1] - slack, size[0] - slack
+        return max(0.0, box[0] - m), max(0.0, box[1] - m), min(right, box[2] + m), min(bottom, box[3] + m)
+
+    def _center(self, box: np.ndarray) -> np.ndarray:
+        center = (box[:2] + box[2:]) / 2
+        return np.floor(center) if self._settings.published_rounding else center
+
+
+def _sampled_cells(prior: FeatureMap, mask: np.ndarray) -> torch.Tensor:
+    """Cells of an object as the authors' program finds them: bool (h, w).
+
+    The mask, as grey 215, goes through the image's own preprocessing (8-bit resize, (x - 123.675) / 58.395, zero
+    padding) and is sampled at each cell's centre; above 0 is object. An object that no centre hits, on which that
+    program fails, falls back to `covered_cells`.
+    """
+    h, w = prior.input_size
+    grey = Image.fromarray(mask.astype(np.uint8) * 215)
+    resized = torch.from_numpy(np.array(grey.resize((w, h), Image.Resampling.BILINEAR))).float()
+    normalised = (resized - 123.675) / 58.395
+    rows, columns = prior.grid_size
+    padded = torch.zeros(rows * prior.stride, columns * prior.stride)
+    padded[:h, :w] = normalised
+    sampled = F.interpolate(padded[None, None], (rows, columns), mode="bilinear")[0, 0] > 0
+    return sampled.to(prior.features.device) if sampled.any() else covered_cells(prior, mask)

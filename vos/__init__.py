@@ -1,0 +1,51 @@
+"""Track any object through a video from one mask.
+
+import vos
+
+for result in vos.track("clip.mp4", "mask.png", preset="persam-f"):
+    print(result.frame.index, result.objects, result.index_map.shape)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vos.errors import VosError
+from vos.types import Frame, FrameResult, ObjectResult, State
+
+if TYPE_CHECKING:
+    from vos.pipeline import track
+    from vos.references import BoxPrompt, Click, MaskReference
+    from vos.settings import Settings, load_settings
+
+__all__ = [
+    "BoxPrompt",
+    "Click",
+    "Frame",
+    "FrameResult",
+    "MaskReference",
+    "ObjectResult",
+    "Settings",
+    "State",
+    "VosError",
+    "load_settings",
+    "track",
+]
+
+# Importing torch takes seconds: only what needs it pays for it.
+_LAZY = {
+    "track": "vos.pipeline",
+    "BoxPrompt": "vos.references",
+    "Click": "vos.references",
+    "MaskReference": "vos.references",
+    "Settings": "vos.settings",
+    "load_settings": "vos.settings",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'vos' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LAZY[name]), name)

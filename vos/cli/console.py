@@ -1,0 +1,90 @@
+"""Where and how the command line prints."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+stdout = Console(highlight=False, soft_wrap=True)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class FrameProgress:
+    """Frames done, frames per second, time left: a bar on a terminal, a plain line now and then elsewhere.
+
+    Args:
+        total: frames expected, or None where unknown. An estimate may be wrong; the count never is.
+        quiet: show nothing.
+    """
+
+    _EVERY_SECONDS = 10.0
+
+    def __init__(self, total: int | None, *, quiet: bool) -> None:
+        self._total = total
+        self._quiet = quiet
+        self._done = 0
+        self._began = self._last = time.monotonic()
+        self._bar: Progress | None = None
+        if stdout.is_terminal and not quiet:
+            self._bar = Progress(
+                TextColumn("tracking"),
+                BarColumn(),
+                TextColumn("frame {task.fields[frame]}  {task.fields[rate]} frames/s"),
+                TimeRemainingColumn(),
+                console=stdout,
+            )
+            self._task = self._bar.add_task("", total=total, frame=self._of(), rate="-")
+
+    def __enter__(self) -> FrameProgress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    @property
+    def done(self) -> int:
+        """Frames so far."""
+        return self._done
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    @property
+    def rate(self) -> float:
+        """Frames per second so far."""
+        return self._done / max(self.seconds, 1e-9)
+
+    def advance(self) -> None:
+        """One more frame is done."""
+        self._done += 1
+        if self._bar is not None:
+            total = self._total if self._total is None or self._total >= self._done else None
+            self._bar.update(self._task, completed=self._done, total=total, frame=self._of(), rate=f"{self.rate:.2f}")
+        elif not self._quiet and time.monotonic() - self._last >= self._EVERY_SECONDS:
+            self._last = time.monotonic()
+            stdout.print(f"frame {self._of()}  {self.rate:.2f} frames/s{self._left()}")
+
+    def _of(self) -> str:
+        known = self._total is not None and self._total >= self._done
+        return f"{self._done}/{self._total}" if known else str(self._done)
+
+    def _left(self) -> str:
+        if self._total is None or self._total <= self._done:
+            return ""
+        return f"  {duration((self._total - self._done) / self.rate)} left"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"

@@ -1,0 +1,58 @@
+"""`vos`: the commands of this package and those plugged in under the entry-point group `vos.commands`."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import entry_points, version
+
+import typer
+
+from vos.cli import demo, presets, track, weights
+from vos.cli.console import stderr, stdout
+from vos.errors import VosError
+
+GROUP = "vos.commands"
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Track objects through a video from one mask: their masks in every frame.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        stdout.print(f"vos {version('persam-vos')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Options of `vos` itself."""
+
+
+app.command("track")(track.track)
+app.command("demo")(demo.demo)
+app.command("presets")(presets.presets)
+app.add_typer(weights.app, name="weights")
+for _point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+    _point.load()(app)
+
+
+def main() -> None:
+    """Run the command line: bad input is one line on stderr and exit code 2, Ctrl-C is exit code 130."""
+    try:
+        app()
+    except VosError as error:
+        stderr.print(f"vos: error: {error}", markup=False, style="bold red" if stderr.is_terminal else None)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        stderr.print("vos: stopped", markup=False)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,44 @@
+"""`vos presets`: what there is to choose from, and every setting with its meaning."""
+
+from __future__ import annotations
+
+import typer
+from rich import box
+from rich.table import Table
+
+from vos.cli.console import stdout
+from vos.settings import DEFAULT_PRESET, describe_settings, load_settings, preset_description, preset_names
+
+
+def presets(
+    name: str | None = typer.Argument(None, metavar="[PRESET]", help="Show every setting's value in this preset."),
+) -> None:
+    """List presets, and settings with their meaning."""
+    values = {} if name is None else _flat(load_settings(name).model_dump(mode="json"))
+    if name is None:
+        table = _table("preset", "what it is")
+        for preset in preset_names():
+            mark = " (default)" if preset == DEFAULT_PRESET else ""
+            table.add_row(preset + mark, preset_description(preset))
+        stdout.print(table)
+        stdout.print()
+    table = _table("setting", "values", "default" if name is None else f"in {name}", "meaning")
+    for key, kind, default, meaning in describe_settings():
+        value = default if name is None else str(values.get(key, default)).replace("None", "none")
+        table.add_row(key, kind, value.lower() if value in ("True", "False") else value, meaning)
+    stdout.print(table)
+    stdout.print("\nChange a setting with --set KEY=VALUE, for example: --set decoder.cascade=2", markup=False)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat

@@ -1,0 +1,39 @@
+"""Everything that `vos` raises on purpose.
+
+Library code raises one of these with a single line that says what was wrong, what was found and what to do.
+The command line prints that line and exits with code 2; it is the only place that prints or exits.
+"""
+
+from __future__ import annotations
+
+
+class VosError(Exception):
+    """Base of every error a user can cause or fix."""
+
+
+class SettingsError(VosError):
+    """An unknown preset, model, tracker or setting, or a value out of range."""
+
+
+class SourceError(VosError):
+    """A video or image source that cannot be opened, or that broke while being read."""
+
+
+class ReferenceInputError(VosError):
+    """A mask, click or box that cannot be understood or does not fit the frame it refers to."""
+
+
+class WeightsError(VosError):
+    """A checkpoint that is missing, damaged, of another model, or cannot be downloaded."""
+
+
+class DeviceError(VosError):
+    """A device that is not there."""
+
+
+class OutputError(VosError):
+    """An output folder that cannot be written, or that already holds results."""
+
+
+class EvaluationError(VosError):
+    """Results or annotations that cannot be scored."""

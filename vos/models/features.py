@@ -1,0 +1,96 @@
+"""What an image encoder gives back: a feature map that knows where it lies on the frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMap:
+    """A frame's features on a regular grid.
+
+    Attributes:
+        features: float (C, h, w).
+        frame_size: (H, W) of the original frame, pixels.
+        input_size: (h_in, w_in), the size to which the frame was resized before encoding, pixels. The resized frame
+            lies at the top left of the encoder's input; what is right of it or below it is padding.
+        stride: input pixels per grid cell, so that the frame covers h_in / stride rows and w_in / stride columns.
+        steps: sizes of the intermediate grids through which a map is interpolated on its way to the frame, as factors
+            of (h, w). SAM goes through 4 x and 16 x (its `postprocess_masks` on a prior already enlarged 4 times).
+    """
+
+    features: torch.Tensor
+    frame_size: tuple[int, int]
+    input_size: tuple[int, int]
+    stride: int
+    steps: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.features.ndim != 3:
+            raise ValueError(f"features must be (C, h, w), got {self.features.shape = }")
+        h, w = self.grid_size
+        if self.input_size[0] > h * self.stride or self.input_size[1] > w * self.stride:
+            raise ValueError(f"a {h} x {w} grid at stride {self.stride} does not cover the input {self.input_size}")
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """(h, w), padding included."""
+        return self.features.shape[1], self.features.shape[2]
+
+    @cached_property
+    def unit(self) -> torch.Tensor:
+        """Features L2-normalised over channels, (C, h, w)."""
+        return F.normalize(self.features, dim=0)
+
+    def __repr__(self) -> str:
+        return f"FeatureMap({tuple(self.features.shape)}, frame={self.frame_size}, input={self.input_size})"
+
+    def to_frame(self, maps: torch.Tensor) -> torch.Tensor:
+        """Interpolate maps on the grid, float (N, h, w), bilinearly to the frame, float (N, H, W)."""
+        if maps.shape[1:] != self.features.shape[1:]:
+            raise ValueError(f"maps must be (N, {self.grid_size[0]}, {self.grid_size[1]}), got {maps.shape = }")
+        h, w = self.grid_size
+        maps = maps[:, None]
+        for step in self.steps:
+            maps = F.interpolate(maps, (h * step, w * step), mode="bilinear", align_corners=False)
+        enlarged = (h * self.stride, w * self.stride)
+        if enlarged != self.input_size:
+            if maps.shape[-2:] != enlarged:
+                maps = F.interpolate(maps, enlarged, mode="bilinear", align_corners=False)
+            maps = maps[..., : self.input_size[0], : self.input_size[1]]
+        return F.interpolate(maps, self.frame_size, mode="bilinear", align_corners=False)[:, 0]
+
+    def coverage(self, mask: np.ndarray) -> torch.Tensor:
+        """Share of every grid cell that a mask covers.
+
+        Args:
+            mask: bool (H, W) on the frame.
+
+        Returns:
+            float32 (h, w) in [0, 1], on the features' device; 0 in the padding.
+        """
+        if mask.shape != self.frame_size:
+            raise ValueError(f"mask must be {self.frame_size}, got {mask.shape = }")
+        h, w = self.grid_size
+        full = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32)).to(self.features.device)[None, None]
+        full = F.interpolate(full, self.input_size, mode="bilinear", align_corners=False, antialias=True)
+        full = F.pad(full, (0, w * self.stride - self.input_size[1], 0, h * self.stride - self.input_size[0]))
+        return F.avg_pool2d(full, self.stride)[0, 0].clamp(0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """All that was computed of one frame's pixels, once.
+
+    Attributes:
+        image: the segmenter's own embedding, which its mask decoder reads.
+        prior: the map in which objects are looked for; the same object as `image` unless another encoder was chosen.
+    """
+
+    image: FeatureMap
+    prior: FeatureMap

@@ -1,0 +1,47 @@
+"""The models a run needs, built from its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vos.device import resolve_device
+from vos.models.dinov2 import DinoV2
+from vos.models.features import Features
+from vos.models.sam import SegmentAnything
+from vos.settings import Settings
+from vos.types import Frame
+
+
+@dataclass(frozen=True)
+class Models:
+    """A segmenter and, where the location prior comes from elsewhere, another encoder."""
+
+    segmenter: SegmentAnything
+    prior: DinoV2 | None
+
+    def encode(self, frame: Frame) -> Features:
+        """Everything computed of the frame's pixels; needs nothing from other frames."""
+        image = self.segmenter.encode(frame.image)
+        return Features(image, image if self.prior is None else self.prior.encode(frame.image))
+
+
+def load_models(settings: Settings, fetch: Callable[[str], Path]) -> Models:
+    """Build the models and load their weights.
+
+    Args:
+        settings: names, device, and checkpoints given by path.
+        fetch: checkpoint name -> local file, downloading it if need be; called only where no path is given.
+
+    Raises:
+        DeviceError, WeightsError.
+    """
+    device = resolve_device(settings.device)
+    checkpoint = settings.weights or fetch(settings.model)
+    segmenter = SegmentAnything.load(settings.model, checkpoint, device, half_embeddings=settings.half_embeddings)
+    if settings.features == "sam":
+        return Models(segmenter, None)
+    return Models(
+        segmenter, DinoV2.load(settings.features, settings.features_weights or fetch(settings.features), device)
+    )

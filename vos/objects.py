@@ -1,0 +1,66 @@
+"""Which object is which row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from vos.types import ObjectResult, State
+
+
+class ObjectTable:
+    """The one owner of object id <-> batch row.
+
+    Invariant: rows are handed out in the order in which objects enter, and are never moved, reused or taken back.
+    Nothing derives an id from a predicted label map; a map is painted from rows, never read back into them.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, object_id: int) -> bool:
+        return object_id in self._rows
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Object ids in row order."""
+        return tuple(self._rows)
+
+    def add(self, object_id: int) -> int:
+        """Give a new object the next row; ValueError if it has one or if the id is not 1 to 255."""
+        if not 1 <= object_id <= 255:
+            raise ValueError(f"object id must be 1 to 255, got {object_id}")
+        if object_id in self._rows:
+            raise ValueError(f"object {object_id} already has row {self._rows[object_id]}")
+        self._rows[object_id] = len(self._rows)
+        return self._rows[object_id]
+
+    def row(self, object_id: int) -> int:
+        """KeyError if the object is not known."""
+        return self._rows[object_id]
+
+    def rows_without(self, ids: Iterable[int]) -> np.ndarray:
+        """Rows of all objects but `ids`, int64."""
+        left_out = set(ids)
+        return np.array([row for i, row in self._rows.items() if i not in left_out], dtype=np.int64)
+
+    def paint(self, winner: np.ndarray) -> np.ndarray:
+        """Row map, int (H, W) with -1 for background -> index map, uint8 (H, W)."""
+        lookup = np.array([*self._rows, 0], dtype=np.uint8)
+        return lookup[winner]
+
+
+def measure(index_map: np.ndarray, object_id: int, score: float, uncertain_below: float, given: bool) -> ObjectResult:
+    """An object's result from the final map, uint8 (H, W): its state, score, box and area."""
+    mask = index_map == object_id
+    columns = np.flatnonzero(mask.any(axis=0))
+    if columns.size == 0:
+        return ObjectResult(object_id, State.ABSENT, 0.0, None, 0, given)
+    rows = np.flatnonzero(mask.any(axis=1))
+    box = (float(columns[0]), float(rows[0]), float(columns[-1]), float(rows[-1]))
+    state = State.VISIBLE if score >= uncertain_below else State.UNCERTAIN
+    return ObjectResult(object_id, state, score, box, int(np.count_nonzero(mask)), given)

@@ -1,0 +1,170 @@
+"""The loop: frames in, results out, one at a time.
+
+    source -> Frame -> encode -> Features -> Tracker.locate -> Prompts (N) -> Segmenter (one batch per cascade step)
+           -> merge -> FrameResult -> Tracker.update
+
+What is kept between frames is O(objects); nothing is O(frames).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from vos.errors import ReferenceInputError
+from vos.models.features import Features
+from vos.models.load import Models, load_models
+from vos.objects import ObjectTable, measure
+from vos.personalize import ScaleFit
+from vos.references import ClickBoxPrompt, FrameReferences, ReferencePlan, as_references
+from vos.segment import Segmenter
+from vos.settings import DEFAULT_PRESET, Settings, load_settings
+from vos.tracking import Tracker, tracker_class
+from vos.types import Frame, FrameResult, Prompts
+from vos.video import open_source, prefetch
+from vos.weights import fetch
+
+# Decoded frames waiting for the model; one in work and one ready are enough to hide decoding.
+_PREFETCH = 4
+
+
+def track(
+    source: Any,
+    references: Any,
+    *,
+    preset: str = DEFAULT_PRESET,
+    overrides: Mapping[str, Any] | Iterable[str] = (),
+) -> Iterator[FrameResult]:
+    """Track objects through a video: one result per frame, as soon as it is known.
+
+    Args:
+        source: a video file, a folder or glob of images, or any iterable of uint8 RGB arrays (H, W, 3).
+        references: what to track: a mask file or index map (frame 0), a `MaskReference`, `Click` or `BoxPrompt`, a list
+            of these, or a dict {frame: any of these}.
+        preset: a name from `vos presets`, or the path of a YAML file.
+        overrides: single settings to change, {"decoder.cascade": 2} or ["decoder.cascade=2"].
+
+    Yields:
+        A FrameResult for every frame from 0, those before the first reference included (with no objects).
+
+    Raises:
+        VosError: bad input. What does not depend on later frames is checked before the first result.
+    """
+    settings = load_settings(preset, overrides)
+    wanted = as_references(references)
+    with open_source(source) as opened:
+        count = opened.frame_count if opened.frame_count_exact else None
+        plan = ReferencePlan.build(wanted, frame_size=opened.size, frame_count=count)
+        yield from VideoTracker(settings, load_models(settings, fetch)).run(opened, plan)
+
+
+class VideoTracker:
+    """A loaded model that tracks any number of videos, one after the other.
+
+    Args:
+        settings: what to run.
+        models: as built by `load_models(settings, ...)`.
+    """
+
+    def __init__(self, settings: Settings, models: Models) -> None:
+        self._settings = settings
+        self._models = models
+
+    def run(self, frames: Iterable[Frame], plan: ReferencePlan) -> Generator[FrameResult, None, None]:
+        """Track the plan's references through frames of one size, in order from 0."""
+        options = self._settings.tracker.options
+        pass_ = _Pass(self._settings, self._models, tracker_class(self._settings.tracker.name)(options))
+        ahead = prefetch(frames, _PREFETCH)
+        try:
+            for frame in ahead:
+                yield pass_.step(frame, plan.at(frame.index))
+        finally:
+            ahead.close()
+
+
+class _Pass:
+    """The state of one video's run."""
+
+    def __init__(self, settings: Settings, models: Models, tracker: Tracker) -> None:
+        self._settings = settings
+        self._models = models
+        self._tracker = tracker
+        fit = ScaleFit(steps=settings.fit.steps, learning_rate=settings.fit.learning_rate)
+        self._segmenter = Segmenter(models.segmenter, settings.decoder, fit)
+        self._objects = ObjectTable()
+
+    @torch.inference_mode()
+    def step(self, frame: Frame, given: FrameReferences) -> FrameResult:
+        """One frame: track what is known, take in what is given, and answer."""
+        new_ids = list(given.ids)
+        if not new_ids and not len(self._objects):
+            return FrameResult(frame, np.zeros(frame.size, dtype=np.uint8), ())
+        features = self._models.encode(frame)
+        index_map, scores = self._follow(frame, features, new_ids)
+        masks = self._reference_masks(features, given)
+        for object_id, mask in masks.items():
+            index_map[mask] = object_id
+            scores[object_id] = 1.0
+        for object_id in masks:
+            if object_id not in self._objects:
+                self._objects.add(object_id)
+        threshold = self._settings.objects.uncertain_below
+        objects = tuple(measure(index_map, i, scores[i], threshold, i in masks) for i in self._objects.ids)
+        result = FrameResult(frame, index_map, objects)
+        self._learn(frame, features, masks)
+        self._tracker.update(result)
+        return result
+
+    def _follow(self, frame: Frame, features: Features, given: list[int]) -> tuple[np.ndarray, dict[int, float]]:
+        """Index map uint8 (H, W) and scores of the known objects that have no reference on this frame."""
+        rows = self._objects.rows_without(given)
+        if not rows.size:
+            return np.zeros(frame.size, dtype=np.uint8), {}
+        ids = [self._objects.ids[row] for row in rows]
+        prompts = self._tracker.locate(frame, features).rows(rows)
+        found = self._segmenter.segment(ids, features.image, prompts)
+        winner = self._segmenter.merge(features.image, found.logits)
+        painted = self._objects.paint(np.where(winner >= 0, rows[winner], -1))
+        return painted, dict(zip(ids, found.scores.tolist(), strict=True))
+
+    def _reference_masks(self, features: Features, given: FrameReferences) -> dict[int, np.ndarray]:
+        """The masks of this frame's references, bool (H, W) each: as given, or made by SAM from clicks and boxes."""
+        masks = dict(given.masks)
+        if given.prompts:
+            prompts = _batched(list(given.prompts.values()))
+            winner = self._segmenter.merge(features.image, self._segmenter.from_prompts(features.image, prompts))
+            for mask in given.masks.values():
+                winner[mask] = -1
+            for row, object_id in enumerate(given.prompts):
+                masks[object_id] = winner == row
+                if not masks[object_id].any():
+                    raise ReferenceInputError(
+                        f"the clicks or box for object {object_id} on frame {given.frame} point at nothing that the "
+                        "model can outline; click nearer to its middle, add a box, or give a mask"
+                    )
+        return {i: masks[i] for i in given.ids}
+
+    def _learn(self, frame: Frame, features: Features, masks: dict[int, np.ndarray]) -> None:
+        for object_id, mask in masks.items():
+            self._tracker.add(object_id, frame, features, mask)
+        if masks:
+            rows = np.array([self._objects.row(i) for i in masks])
+            prompts: Prompts = self._tracker.locate(frame, features).rows(rows)
+            self._segmenter.learn(list(masks), features.image, prompts, list(masks.values()))
+
+
+def _batched(given: Sequence[ClickBoxPrompt]) -> Prompts:
+    """Clicks and boxes of N objects as one batch, ragged clicks padded."""
+    width = max(len(prompt.points) for prompt in given)
+    points = np.zeros((len(given), width, 2), dtype=np.float32)
+    labels = np.full((len(given), width), -1, dtype=np.int8)
+    boxes = np.full((len(given), 4), np.nan, dtype=np.float32)
+    for row, prompt in enumerate(given):
+        points[row, : len(prompt.points)] = prompt.points
+        labels[row, : len(prompt.labels)] = prompt.labels
+        if prompt.box is not None:
+            boxes[row] = prompt.box
+    return Prompts(points, labels, boxes)

@@ -1,0 +1,61 @@
+"""What Python users may pass as references."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from vos.errors import ReferenceInputError
+from vos.references.masks import UnderstoodMask, read_mask, understand, understand_image
+from vos.references.types import BoxPrompt, Click, MaskReference, Reference
+
+
+def as_references(obj: object) -> tuple[Reference, ...]:
+    """References from anything that means them.
+
+    Args:
+        obj: the path of a mask file; an array or a Pillow image; a MaskReference, Click or BoxPrompt; a list or
+            tuple of these; or a dict from frame index to any of these. Without a dict, files, arrays and images
+            are of frame 0. In a dict, a MaskReference, Click or BoxPrompt made for frame 0 moves to the dict's frame.
+
+    Raises:
+        ReferenceInputError: another type, a mask that cannot be understood, or a frame that contradicts the dict's.
+    """
+    if isinstance(obj, Mapping):
+        return tuple(_moved(r, frame) for frame, value in obj.items() for r in as_references(value))
+    if isinstance(obj, (list, tuple)):
+        return tuple(reference for item in obj for reference in as_references(item))
+    if isinstance(obj, (MaskReference, Click, BoxPrompt)):
+        return (obj,)
+    if isinstance(obj, (str, os.PathLike)):
+        path = os.fspath(obj)
+        return (_reference(read_mask(os.fsdecode(path)), os.fsdecode(path)),)
+    if isinstance(obj, Image.Image) or hasattr(obj, "__array__"):
+        return (_from_pixels(obj),)
+    raise ReferenceInputError(
+        f"a reference must be a path, an array, an image, a MaskReference, Click or BoxPrompt, or a list or dict of "
+        f"these, got {type(obj).__name__}"
+    )
+
+
+def _from_pixels(obj: object) -> MaskReference:
+    source = "mask image" if isinstance(obj, Image.Image) else "mask array"
+    try:
+        understood = understand_image(obj) if isinstance(obj, Image.Image) else understand(np.asarray(obj))
+    except ReferenceInputError as error:
+        raise ReferenceInputError(f"{source}: {error}") from None
+    return _reference(understood, source)
+
+
+def _reference(understood: UnderstoodMask, source: str) -> MaskReference:
+    return MaskReference(0, understood.index_map, source, understood.notes)
+
+
+def _moved(reference: Reference, frame: int) -> Reference:
+    if reference.frame not in (0, frame):
+        raise ReferenceInputError(f"{reference.source}: made for frame {reference.frame}, but given for frame {frame}")
+    return replace(reference, frame=frame)

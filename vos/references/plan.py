@@ -1,0 +1,232 @@
+"""Everything the user asked to track, checked as a whole and looked up by frame."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+
+from vos.errors import ReferenceInputError
+from vos.references.grey import MAX_ID
+from vos.references.masks import object_ids
+from vos.references.types import BoxPrompt, Click, MaskReference, Reference
+
+
+@dataclass(frozen=True, eq=False)
+class ClickBoxPrompt:
+    """The clicks and the box that point at one object on one frame.
+
+    Attributes:
+        points: float32 (P, 2), xy, pixels of the frame; P may be 0 where there is a box.
+        labels: int8 (P,): 1 positive, 0 negative.
+        box: float32 (4,), xyxy, inclusive; None where no box was given.
+    """
+
+    points: np.ndarray
+    labels: np.ndarray
+    box: np.ndarray | None
+
+    def __repr__(self) -> str:
+        box = "no box" if self.box is None else f"box {self.box.tolist()}"
+        return (
+            f"ClickBoxPrompt({int((self.labels == 1).sum())} positive, {int((self.labels == 0).sum())} negative, {box})"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FrameReferences:
+    """What was given for one frame; false where that is nothing.
+
+    Attributes:
+        frame: index of the frame.
+        masks: object id -> bool (H, W), ids ascending.
+        prompts: object id -> clicks and box, ids ascending; no id is in both.
+    """
+
+    frame: int
+    masks: Mapping[int, np.ndarray]
+    prompts: Mapping[int, ClickBoxPrompt]
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All ids, ascending."""
+        return tuple(sorted((*self.masks, *self.prompts)))
+
+    def __bool__(self) -> bool:
+        return bool(self.masks or self.prompts)
+
+    def __repr__(self) -> str:
+        return f"FrameReferences({self.frame}, masks={list(self.masks)}, prompts={list(self.prompts)})"
+
+
+@dataclass(frozen=True, eq=False)
+class ReferencePlan:
+    """References that fit the frames and each other; made by `build`. Its memory grows with the references alone.
+
+    Attributes:
+        references: as given, in the order given.
+        frame_size: (H, W) of the frames, pixels.
+        notes: what the user should know, one line each, masks named.
+    """
+
+    references: tuple[Reference, ...]
+    frame_size: tuple[int, int]
+    notes: tuple[str, ...]
+    _merged: Mapping[int, np.ndarray] = field(repr=False)
+    _prompts: Mapping[int, Mapping[int, ClickBoxPrompt]] = field(repr=False)
+
+    @classmethod
+    def build(
+        cls, references: Iterable[Reference], *, frame_size: tuple[int, int], frame_count: int | None = None
+    ) -> ReferencePlan:
+        """Checks references against the frames and against each other.
+
+        Where masks of one frame overlap, the later one has the shared pixels, and a note says so.
+
+        Args:
+            references: any number of each kind, in any order.
+            frame_size: (H, W) of the frames, pixels.
+            frame_count: how many frames there are, where that is known exactly; else None.
+
+        Raises:
+            ReferenceInputError: there is none; one does not fit the frame or lies past the end; two for one object on
+                one frame; only negative clicks for an object; a mask hidden by later ones.
+        """
+        references = tuple(references)
+        if not references:
+            raise ReferenceInputError("nothing to track: give at least one mask, click or box")
+        for reference in references:
+            _check_fits(reference, frame_size, frame_count)
+        notes = [f"{r.source}: {note}" for r in references if isinstance(r, MaskReference) for note in r.notes]
+        merged: dict[int, np.ndarray] = {}
+        prompts: dict[int, dict[int, ClickBoxPrompt]] = {}
+        for frame in sorted({reference.frame for reference in references}):
+            here = [reference for reference in references if reference.frame == frame]
+            _check_one_reference_per_id(here)
+            masks = [reference for reference in here if isinstance(reference, MaskReference)]
+            pointers = [reference for reference in here if not isinstance(reference, MaskReference)]
+            if masks:
+                merged[frame] = _merge(masks, notes)
+            if pointers:
+                prompts[frame] = _prompts_by_id(pointers)
+        return cls(references, frame_size, tuple(notes), MappingProxyType(merged), MappingProxyType(prompts))
+
+    def at(self, frame: int) -> FrameReferences:
+        """What was given for a frame; empty where that is nothing."""
+        index_map = self._merged.get(frame)
+        masks = {} if index_map is None else {i: index_map == i for i in object_ids(index_map)}
+        return FrameReferences(frame, masks, self._prompts.get(frame, {}))
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """Frames that hold a reference, ascending."""
+        return tuple(sorted({reference.frame for reference in self.references}))
+
+    @property
+    def first_frame(self) -> int:
+        return self.frames[0]
+
+    @property
+    def last_frame(self) -> int:
+        return self.frames[-1]
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Every object's id once, in the order in which the objects enter: by frame, then by id."""
+        entries = sorted((reference.frame, object_id) for reference in self.references for object_id in reference.ids)
+        return tuple(dict.fromkeys(object_id for _, object_id in entries))
+
+    def beyond(self, frame_count: int) -> tuple[Reference, ...]:
+        """References that a clip of `frame_count` frames never reaches."""
+        return tuple(reference for reference in self.references if reference.frame >= frame_count)
+
+    def __repr__(self) -> str:
+        return f"ReferencePlan({len(self.references)} references, ids={list(self.ids)}, frames={list(self.frames)})"
+
+
+def _check_fits(reference: Reference, frame_size: tuple[int, int], frame_count: int | None) -> None:
+    height, width = frame_size
+    if frame_count is not None and reference.frame >= frame_count:
+        clip = "1 frame (0)" if frame_count == 1 else f"{frame_count} frames (0 to {frame_count - 1})"
+        raise ReferenceInputError(f"{reference.source}: reference on frame {reference.frame}, but the clip has {clip}")
+    if isinstance(reference, MaskReference):
+        if reference.mask.shape != (height, width):
+            mask_height, mask_width = reference.mask.shape
+            raise ReferenceInputError(
+                f"{reference.source}: the mask is {mask_width}x{mask_height}, but the frames are {width}x{height}: "
+                "give a mask of the frames' size"
+            )
+        return
+    if isinstance(reference, Click):
+        points = [(reference.x, reference.y)]
+    else:
+        points = [(reference.x0, reference.y0), (reference.x1, reference.y1)]
+    # The border pixels reach half a pixel beyond their centres.
+    if not all(-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5 for x, y in points):
+        raise ReferenceInputError(
+            f"{reference.source} is outside of the {width}x{height} frame: "
+            f"x is 0 to {width - 1}, y is 0 to {height - 1}"
+        )
+
+
+def _check_one_reference_per_id(here: Sequence[Reference]) -> None:
+    """References of one frame: at most one mask, or any number of clicks and at most one box, for each id."""
+    owners: dict[int, Reference] = {}
+    boxes: dict[int, BoxPrompt] = {}
+    for reference in here:
+        for object_id in reference.ids:
+            first = owners.setdefault(object_id, reference)
+            both_point = not isinstance(first, MaskReference) and not isinstance(reference, MaskReference)
+            if first is not reference and not both_point:
+                raise _two_references(object_id, first, reference)
+        if isinstance(reference, BoxPrompt) and boxes.setdefault(reference.id, reference) is not reference:
+            raise _two_references(reference.id, boxes[reference.id], reference)
+
+
+def _two_references(object_id: int, first: Reference, second: Reference) -> ReferenceInputError:
+    return ReferenceInputError(
+        f"two references for object {object_id} on frame {first.frame}: {first.source} and {second.source}; "
+        f"keep one, or give the other an id of its own (add :{object_id % MAX_ID + 1})"
+    )
+
+
+def _merge(masks: Sequence[MaskReference], notes: list[str]) -> np.ndarray:
+    """One index map, uint8 (H, W), of the masks of one frame; adds to `notes` where they overlap."""
+    merged = masks[0].mask.copy()
+    for later in masks[1:]:
+        shared = int(((merged > 0) & (later.mask > 0)).sum())
+        if shared:
+            notes.append(
+                f"{later.source}: overlaps an earlier mask of frame {later.frame} on {shared} px and keeps them"
+            )
+        np.copyto(merged, later.mask, where=later.mask > 0)
+    left = set(object_ids(merged))
+    for reference in masks:
+        for object_id in reference.ids:
+            if object_id not in left:
+                raise ReferenceInputError(
+                    f"{reference.source}: object {object_id} on frame {reference.frame} is hidden by later masks: "
+                    "give its mask last, or remove the overlap"
+                )
+    merged.flags.writeable = False
+    return merged
+
+
+def _prompts_by_id(pointers: Sequence[Click | BoxPrompt]) -> dict[int, ClickBoxPrompt]:
+    prompts: dict[int, ClickBoxPrompt] = {}
+    for object_id, count in sorted(Counter(pointer.id for pointer in pointers).items()):
+        clicks = [p for p in pointers if isinstance(p, Click) and p.id == object_id]
+        boxes = [p for p in pointers if isinstance(p, BoxPrompt) and p.id == object_id]
+        if not boxes and not any(click.positive for click in clicks):
+            raise ReferenceInputError(
+                f"object {object_id} on frame {pointers[0].frame} has only negative clicks ({count}): "
+                "add a positive click or a box that says where it is"
+            )
+        box = np.array([boxes[0].x0, boxes[0].y0, boxes[0].x1, boxes[0].y1], np.float32) if boxes else None
+        points = np.array([(click.x, click.y) for click in clicks], np.float32).reshape(-1, 2)
+        labels = np.array([click.positive for click in clicks], np.int8)
+        prompts[object_id] = ClickBoxPrompt(points, labels, box)
+    return prompts

@@ -1,0 +1,154 @@
+"""What a user can point with: a mask, a click, a box. Immutable, checked when made.
+
+Points are in pixels of the frame, x to the right and y down, (0, 0) at the centre of the top-left pixel; boxes include
+both of their corners. Whether they fit a frame is checked by the plan, which knows the frame's size.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass
+
+import numpy as np
+
+from vos.errors import ReferenceInputError
+from vos.references.grey import MAX_ID
+from vos.references.masks import object_ids
+
+
+@dataclass(frozen=True, eq=False)
+class MaskReference:
+    """The masks of one or more objects on one frame.
+
+    Attributes:
+        frame: index of the frame, from 0.
+        mask: uint8 (H, W): 0 background, else the object's id. Treated as read-only.
+        source: where it came from, for messages.
+        notes: how it was understood, one line each.
+
+    Raises:
+        ReferenceInputError: a negative frame, or no object.
+    """
+
+    frame: int
+    mask: np.ndarray
+    source: str = "mask"
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "frame", _frame(self.frame, self.source))
+        if self.mask.ndim != 2 or self.mask.dtype != np.uint8 or not self.mask.size:
+            raise ReferenceInputError(
+                f"{self.source}: the mask must be uint8 (height, width), got {self.mask.dtype} {self.mask.shape}; "
+                "vos.references.understand makes one of any array"
+            )
+        if not self.mask.any():
+            raise ReferenceInputError(f"{self.source}: all background: there is no object in it (every pixel is 0)")
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The objects' ids, ascending."""
+        return object_ids(self.mask)
+
+    def __repr__(self) -> str:
+        height, width = self.mask.shape
+        return f"MaskReference(frame={self.frame}, {width}x{height}, ids={list(self.ids)}, source={self.source!r})"
+
+
+@dataclass(frozen=True)
+class Click:
+    """A point on an object (positive) or beside it (negative), at (x, y).
+
+    Raises:
+        ReferenceInputError: a negative frame, an id that is not 1 to 255, or a coordinate that is not a finite number.
+    """
+
+    frame: int
+    x: float
+    y: float
+    id: int = 1
+    positive: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "frame", _frame(self.frame, "click"))
+        object.__setattr__(self, "id", _id(self.id, "click"))
+        object.__setattr__(self, "x", _coordinate(self.x, "click"))
+        object.__setattr__(self, "y", _coordinate(self.y, "click"))
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        return (self.id,)
+
+    @property
+    def source(self) -> str:
+        return f"click {self.x:g},{self.y:g}"
+
+
+@dataclass(frozen=True)
+class BoxPrompt:
+    """A box around an object, corners (x0, y0) and (x1, y1) included.
+
+    Raises:
+        ReferenceInputError: as Click, or a box whose right or bottom edge lies before its left or top edge.
+    """
+
+    frame: int
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    id: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "frame", _frame(self.frame, "box"))
+        object.__setattr__(self, "id", _id(self.id, "box"))
+        for name in ("x0", "y0", "x1", "y1"):
+            object.__setattr__(self, name, _coordinate(getattr(self, name), "box"))
+        if self.x1 < self.x0 or self.y1 < self.y0:
+            raise ReferenceInputError(
+                f"{self.source} is empty: x1 must not be less than x0, nor y1 less than y0 "
+                "(x0,y0 is the top left corner, x1,y1 the bottom right)"
+            )
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        return (self.id,)
+
+    @property
+    def source(self) -> str:
+        return f"box {self.x0:g},{self.y0:g},{self.x1:g},{self.y1:g}"
+
+
+Reference = MaskReference | Click | BoxPrompt
+
+
+def _frame(value: object, what: str) -> int:
+    frame = _integer(value, f"{what}: FRAME")
+    if frame < 0:
+        raise ReferenceInputError(f"{what}: FRAME must be 0 or more, got {frame}")
+    return frame
+
+
+def _id(value: object, what: str) -> int:
+    number = _integer(value, f"{what}: ID")
+    if not 1 <= number <= MAX_ID:
+        raise ReferenceInputError(f"{what}: ID must be 1 to {MAX_ID}, got {number}")
+    return number
+
+
+def _integer(value: object, what: str) -> int:
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise ReferenceInputError(f"{what} must be a whole number, got {value!r}") from None
+
+
+def _coordinate(value: object, what: str) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ReferenceInputError(f"{what}: coordinates must be finite numbers, got {value!r}")
+    return number

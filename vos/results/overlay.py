@@ -1,0 +1,156 @@
+"""The picture people look at: tinted masks, contours and ids on the frame."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from vos.palette import davis_palette
+from vos.types import FrameResult, ObjectResult, State
+
+_FILL = 0.4
+_SUPERSAMPLING = 4
+# Sizes as shares of the frame's shorter side, with a smallest size in pixels.
+_CONTOUR, _CONTOUR_MIN = 1 / 270, 1
+_FONT, _FONT_MIN = 1 / 30, 11
+
+
+class OverlayPainter:
+    """Draws results on frames of one size, (H, W).
+
+    Masks are tinted with the DAVIS colour of their id and outlined in a brighter one; a chip beside each object holds
+    its id, with a question mark where the state is uncertain. Absent objects are not drawn. Chips stay inside the frame
+    and off each other where there is room; a frame too small for a chip has none.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        short = min(size)
+        self._size = size
+        self._contour = max(_CONTOUR_MIN, round(short * _CONTOUR))
+        self._font = max(_FONT_MIN, round(short * _FONT))
+        self._fill = davis_palette()
+        self._bright = _brighten(self._fill)
+
+    def paint(self, result: FrameResult) -> np.ndarray:
+        """Return a painted copy of the frame, uint8 (H, W, 3) RGB."""
+        canvas = result.frame.image.copy()
+        drawn = [item for item in result.objects if item.state is not State.ABSENT and item.box is not None]
+        if drawn:
+            self._tint(canvas, result.index_map, drawn)
+            for item in drawn:
+                self._outline(canvas, result.index_map, item)
+            self._label(canvas, result.index_map, drawn)
+        return canvas
+
+    def _tint(self, canvas: np.ndarray, index_map: np.ndarray, drawn: list[ObjectResult]) -> None:
+        shown = np.zeros(256, bool)
+        shown[[item.id for item in drawn]] = True
+        windows = [self._window(item) for item in drawn]
+        top, left = min(w[0].start for w in windows), min(w[1].start for w in windows)
+        bottom, right = max(w[0].stop for w in windows), max(w[1].stop for w in windows)
+        region = canvas[top:bottom, left:right]
+        ids = index_map[top:bottom, left:right]
+        mixed = cv2.addWeighted(region, 1 - _FILL, self._fill[ids], _FILL, 0)
+        np.copyto(region, mixed, where=shown[ids][:, :, None])
+
+    def _outline(self, canvas: np.ndarray, index_map: np.ndarray, item: ObjectResult) -> None:
+        rows, columns = self._window(item)
+        mask = (index_map[rows, columns] == item.id).astype(np.uint8)
+        offset = (columns.start, rows.start)
+        contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE, offset=offset)
+        colour = self._bright[item.id].tolist()
+        cv2.drawContours(canvas, contours, -1, colour, self._contour, cv2.LINE_AA)
+
+    def _label(self, canvas: np.ndarray, index_map: np.ndarray, drawn: list[ObjectResult]) -> None:
+        taken: list[tuple[int, int, int, int]] = []
+        for item in drawn:
+            text = f"{item.id}?" if item.state is State.UNCERTAIN else str(item.id)
+            chip = _chip(text, self._font, tuple(self._bright[item.id].tolist()))
+            place = self._place(index_map, item, chip.shape[:2], taken)
+            if place is None:
+                continue
+            taken.append(place)
+            top, left, bottom, right = place
+            under = canvas[top:bottom, left:right]
+            alpha = chip[:, :, 3:].astype(np.float32) / 255
+            under[:] = np.rint(under * (1 - alpha) + chip[:, :, :3] * alpha)
+
+    def _place(
+        self,
+        index_map: np.ndarray,
+        item: ObjectResult,
+        chip: tuple[int, int],
+        taken: list[tuple[int, int, int, int]],
+    ) -> tuple[int, int, int, int] | None:
+        """(top, left, bottom, right) of the chip: on top of the object, else below, beside or in it; in the frame."""
+        height, width = chip
+        if height > self._size[0] or width > self._size[1]:
+            return None
+        rows, columns = self._window(item)
+        gap = self._contour + 1
+        above = columns.start + _middle(index_map[rows.start, columns] == item.id) - width // 2
+        below = columns.start + _middle(index_map[rows.stop - 1, columns] == item.id) - width // 2
+        centre = (rows.start + rows.stop - height) // 2
+        wanted = [
+            (rows.start - gap - height, above),
+            (rows.stop + gap, below),
+            (centre, columns.stop + gap),
+            (centre, columns.start - gap - width),
+        ]
+        inside = [(y, x) for y, x in wanted if 0 <= y <= self._size[0] - height and -width < x < self._size[1]]
+        places = []
+        for y, x in [*inside, (rows.start + gap, above)]:
+            top, left = min(max(y, 0), self._size[0] - height), min(max(x, 0), self._size[1] - width)
+            places.append((top, left, top + height, left + width))
+        free = [place for place in places if not any(_overlap(place, other) for other in taken)]
+        return (free or places)[0]
+
+    def _window(self, item: ObjectResult) -> tuple[slice, slice]:
+        """The object's box as (rows, columns) of the frame."""
+        assert item.box is not None
+        x0, y0, x1, y1 = item.box
+        rows = slice(max(int(y0), 0), min(int(y1) + 1, self._size[0]))
+        return rows, slice(max(int(x0), 0), min(int(x1) + 1, self._size[1]))
+
+
+def _middle(row: np.ndarray) -> int:
+    """The middle of the true entries of a bool (W,), or of the row where there are none."""
+    true = np.flatnonzero(row)
+    return int(true.mean()) if true.size else len(row) // 2
+
+
+def _brighten(colours: np.ndarray) -> np.ndarray:
+    """The same hues, lighter: gamma 1/2, then 15 % of the way to white. uint8 (N, 3) both."""
+    light = np.sqrt(colours / 255.0)
+    return np.rint(255 * (light + 0.15 * (1 - light))).astype(np.uint8)
+
+
+@lru_cache(maxsize=1024)
+def _chip(text: str, font_size: int, colour: tuple[int, int, int]) -> np.ndarray:
+    """A rounded label, uint8 (h, w, 4) RGBA: `text` in black or white on `colour`, with a thin dark rim."""
+    scale = _SUPERSAMPLING
+    font = ImageFont.load_default(font_size * scale)
+    left, _, right, _ = font.getbbox(text)
+    _, top, _, bottom = font.getbbox("0")
+    height = round(font_size * 1.35)
+    width = max(height, round((right - left) / scale + font_size * 0.8))
+    chip = Image.new("RGBA", (width * scale, height * scale), (*colour, 0))
+    draw = ImageDraw.Draw(chip)
+    rim = max(1, font_size // 14) * scale
+    corner = (width * scale - 1, height * scale - 1)
+    draw.rounded_rectangle(
+        (0, 0, *corner), radius=height * scale // 3, fill=(*colour, 255), outline=(0, 0, 0, 255), width=rim
+    )
+    luminance = np.dot(colour, (0.2126, 0.7152, 0.0722))
+    ink = (0, 0, 0, 255) if luminance > 110 else (255, 255, 255, 255)
+    x = (width * scale - (right - left)) / 2 - left
+    y = (height * scale - (bottom - top)) / 2 - top
+    draw.text((x, y), text, fill=ink, font=font)
+    return np.asarray(chip.resize((width, height), Image.Resampling.BOX))
+
+
+def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,0 +1,175 @@
+"""From prompts to masks: the cascade, the choice among candidates, and the merge of objects.
+
+Policy lives here (which candidate, which prompt next); the model only decodes what it is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from vos.models.features import FeatureMap
+from vos.models.sam import SegmentAnything
+from vos.personalize import ScaleFit, fit_scale_weights
+from vos.settings import DecoderSettings, First
+from vos.types import Candidates, Prompts
+
+# Logit of an object that is not there.
+_NOTHING = -1e4
+# Logits held at the frame's size at one time, in numbers: many objects on large frames go in several pieces.
+_AT_ONCE = 64_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """N objects on one frame.
+
+    Attributes:
+        logits: float (N, 256, 256), the decoder's resolution, padding included.
+        scores: float32 (N,), predicted IoU of the chosen masks; 0 for rows that asked for nothing.
+    """
+
+    logits: torch.Tensor
+    scores: np.ndarray
+
+
+class Segmenter:
+    """Turns prompts into masks, with what is learnt of each object's scale (PerSAM-F).
+
+    Args:
+        model: the segmenter.
+        settings: how to run the cascade.
+        fit: how to fit the scale weights; used when `settings.first` is "fitted".
+    """
+
+    def __init__(self, model: SegmentAnything, settings: DecoderSettings, fit: ScaleFit) -> None:
+        self._model = model
+        self._settings = settings
+        self._fit = fit
+        self._weights: dict[int, np.ndarray] = {}
+
+    @property
+    def scale_weights(self) -> dict[int, np.ndarray]:
+        """Per object id the fitted mix of the three scales, float64 (3,)."""
+        return dict(self._weights)
+
+    def learn(self, ids: list[int], image: FeatureMap, prompts: Prompts, masks: list[np.ndarray]) -> None:
+        """Fit the scale weights of objects on their reference frame (PerSAM-F, section 3.2).
+
+        Args:
+            ids: the objects.
+            image: the reference frame's embedding.
+            prompts: one row per object, as in tracking.
+            masks: their reference masks, bool (H, W).
+        """
+        if self._settings.first is not First.FITTED:
+            return
+        candidates = self._model.decode(image, prompts)
+        for object_id, logits, mask in zip(ids, candidates.logits, masks, strict=True):
+            full = self._model.to_frame(logits, image)
+            self._weights[object_id] = fit_scale_weights(full.cpu().numpy(), mask, self._fit)
+
+    def segment(self, ids: list[int], image: FeatureMap, prompts: Prompts) -> Segmented:
+        """Run the cascade for all objects together; row i of `prompts` is object `ids[i]`."""
+        logits = torch.full((len(prompts), *self._model.mask_size), _NOTHING, device=image.features.device)
+        scores = np.zeros(len(prompts), dtype=np.float32)
+        active = np.flatnonzero(prompts.active)
+        if active.size:
+            chosen, score = self._cascade([ids[row] for row in active], image, prompts.rows(active))
+            logits[torch.from_numpy(active).to(logits.device)] = chosen
+            scores[active] = score.cpu().numpy()
+        return Segmented(logits, scores)
+
+    def merge(self, image: FeatureMap, logits: torch.Tensor) -> np.ndarray:
+        """Objects compete for every pixel: the largest logit wins where it is above 0.
+
+        Args:
+            image: the frame's embedding.
+            logits: float (N, 256, 256).
+
+        Returns:
+            int64 (H, W), the winning row, -1 for background.
+        """
+        best = torch.zeros(image.frame_size, device=logits.device)
+        winner = torch.full(image.frame_size, -1, device=logits.device)
+        for start, full in self._at_frame_size(image, logits):
+            value, row = full.max(dim=0)
+            winner = torch.where(value > best, row + start, winner)
+            best = torch.maximum(value, best)
+        return winner.cpu().numpy()
+
+    def from_prompts(self, image: FeatureMap, prompts: Prompts) -> torch.Tensor:
+        """What clicks and boxes ask for, logits float (N, 256, 256): the best candidate, refined once by itself."""
+        low, _ = _best(self._model.decode(image, prompts))
+        return _best(self._model.decode(image, prompts, low))[0]
+
+    def _cascade(self, ids: list[int], image: FeatureMap, prompts: Prompts) -> tuple[torch.Tensor, torch.Tensor]:
+        """Low-resolution logits (N, 256, 256) and scores (N,) after `cascade` steps."""
+        settings = self._settings
+        low, scores, boxes = self._first(ids, image, self._model.decode(image, prompts))
+        if settings.cascade >= 2:
+            second = prompts.with_boxes(boxes) if settings.second_box else _points_alone(prompts)
+            low, scores = _best(self._model.decode(image, second, low))
+        if settings.cascade >= 3:
+            third = prompts.with_boxes(self._boxes(image, low))
+            low, scores = _best(self._model.decode(image, third if third.active.all() else prompts, low))
+        return low, scores
+
+    def _first(
+        self, ids: list[int], image: FeatureMap, candidates: Candidates
+    ) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+        """The first step's answer: logits (N, 256, 256), scores (N,), box float32 (N, 4) of each mask."""
+        if self._settings.first is First.FITTED:
+            weights = np.stack([self._weights[i] for i in ids])
+            mix = torch.from_numpy(weights).to(candidates.logits)
+            low = torch.einsum("nk,nkhw->nhw", mix, candidates.logits)
+            boxes = self._boxes(image, low)
+            if np.isnan(boxes).any():
+                # An empty mix has no box; the best candidate's stands in, as published.
+                boxes = np.where(np.isnan(boxes), self._boxes(image, _best(candidates)[0]), boxes)
+            return low, (mix * candidates.scores).sum(1), boxes
+        n, k = candidates.scores.shape
+        full = self._at_frame_size(image, candidates.logits.flatten(0, 1))
+        areas = torch.cat([(logits > 0).flatten(1).sum(1) for _, logits in full]).view(n, k)
+        if self._settings.first is First.LARGEST_MOD_256:
+            areas = areas % 256
+        low, scores = candidates.pick(areas.argmax(1))
+        return low, scores, self._boxes(image, low)
+
+    def _boxes(self, image: FeatureMap, low: torch.Tensor) -> np.ndarray:
+        return np.concatenate([boxes_of(logits > 0) for _, logits in self._at_frame_size(image, low)])
+
+    def _at_frame_size(self, image: FeatureMap, low: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+        """Logits (N, 256, 256) at the frame's size in pieces: (first row, float (rows, H, W))."""
+        h, w = image.frame_size
+        step = max(1, _AT_ONCE // (h * w))
+        for start in range(0, len(low), step):
+            yield start, self._model.to_frame(low[start : start + step], image)
+
+
+def boxes_of(masks: torch.Tensor) -> np.ndarray:
+    """Bounding boxes of masks, bool (N, H, W) -> float32 (N, 4), xyxy inclusive; NaN where a mask is empty."""
+    spans = []
+    for axis in (1, 2):
+        hit = masks.any(dim=axis)
+        size = hit.shape[1]
+        first = hit.int().argmax(1)
+        last = size - 1 - hit.flip(1).int().argmax(1)
+        spans += [first, last]
+    x0, x1, y0, y1 = (span.float() for span in spans)
+    boxes = torch.stack([x0, y0, x1, y1], dim=1)
+    boxes[~masks.flatten(1).any(1)] = float("nan")
+    return boxes.cpu().numpy()
+
+
+def _best(candidates: Candidates) -> tuple[torch.Tensor, torch.Tensor]:
+    return candidates.pick(candidates.scores.argmax(1))
+
+
+def _points_alone(prompts: Prompts) -> Prompts:
+    """Drop the boxes of rows that have a point to go by."""
+    has_point = (prompts.labels == 1).any(axis=1)
+    return prompts.with_boxes(np.where(has_point[:, None], np.float32(np.nan), prompts.boxes))

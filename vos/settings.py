@@ -1,0 +1,256 @@
+"""Typed settings, and the presets that fill them.
+
+A preset is a YAML file in `configs/`; `--set a.b=c` and `overrides` change single settings. An unknown key is an error
+that lists the valid ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
+
+from vos.errors import SettingsError
+from vos.tracking import known_trackers, tracker_class
+
+DEFAULT_PRESET = "persam-f"
+
+Model = Literal["mobile_sam", "sam_vit_b", "sam_vit_l", "sam_vit_h"]
+FeatureSource = Literal[
+    "sam",
+    "dinov2_vits14",
+    "dinov2_vitb14",
+    "dinov2_vitl14",
+    "dinov2_vits14_reg",
+    "dinov2_vitb14_reg",
+    "dinov2_vitl14_reg",
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class First(str, Enum):
+    """What the first step of the cascade hands on."""
+
+    LARGEST = "largest"
+    LARGEST_MOD_256 = "largest-mod-256"
+    FITTED = "fitted"
+
+
+class DecoderSettings(_Section):
+    """The cascade of decoding steps."""
+
+    cascade: int = Field(
+        3, ge=1, le=3, description="steps: 1 prompts; 2 and the mask of step 1; 3 and the box of step 2"
+    )
+    first: First = Field(
+        First.LARGEST,
+        description="mask that step 1 hands on: largest of the three; fitted: their mix learnt on the reference "
+        "(PerSAM-F); largest-mod-256: areas compared modulo 256 as in the reference program",
+    )
+    second_box: bool = Field(False, description="step 2 also gets the box of step 1's mask")
+
+
+class FitSettings(_Section):
+    """Fitting the scale weights (PerSAM-F); only with decoder.first=fitted."""
+
+    steps: int = Field(800, ge=1, le=100_000, description="optimiser steps")
+    learning_rate: float = Field(4e-4, gt=0, description="AdamW's, cosine-annealed to 0")
+
+
+class ObjectSettings(_Section):
+    """What an object's state is called."""
+
+    uncertain_below: float = Field(0.5, ge=0, le=1, description="predicted IoU under which a mask is called uncertain")
+
+
+class TrackerSettings(BaseModel):
+    """Which tracker, and the options of each by its name, e.g. tracker.matching.points."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = Field("matching", description="how objects are found in the next frame")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_options(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        read = dict(data)
+        if isinstance(read.get("name", ""), str):
+            tracker_class(read.get("name", "matching"))
+        for key in read:
+            if key == "name":
+                continue
+            if key not in known_trackers():
+                raise SettingsError(
+                    f"unknown setting 'tracker.{key}'; valid in tracker: {_listed(['name', *known_trackers()])}"
+                )
+            read[key] = _validated(tracker_class(key).Settings, read[key] or {}, f"tracker.{key}")
+        return read
+
+    @property
+    def options(self) -> BaseModel:
+        """The chosen tracker's options, an instance of its own `Settings`."""
+        extra = self.model_extra or {}
+        return extra.get(self.name) or tracker_class(self.name).Settings()
+
+
+class Settings(_Section):
+    """Everything that decides what a run gives."""
+
+    model: Model = Field("mobile_sam", description="the segmenter")
+    features: FeatureSource = Field(
+        "sam", description="where the location prior comes from: the segmenter's own features or DINOv2's"
+    )
+    weights: Path | None = Field(None, description="the segmenter's checkpoint on disk, instead of the cache")
+    features_weights: Path | None = Field(None, description="DINOv2's checkpoint on disk, instead of the cache")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
+    half_embeddings: bool = Field(
+        False, description="round embeddings to half precision, as a cached embedding would be"
+    )
+    decoder: DecoderSettings = DecoderSettings()
+    fit: FitSettings = FitSettings()
+    objects: ObjectSettings = ObjectSettings()
+    tracker: TrackerSettings = TrackerSettings()
+
+    @field_serializer("tracker")
+    def _with_options(self, tracker: TrackerSettings) -> dict[str, Any]:
+        return {"name": tracker.name, tracker.name: tracker.options.model_dump(mode="json")}
+
+
+def preset_names() -> tuple[str, ...]:
+    """Presets that ship with the package, sorted."""
+    return tuple(
+        sorted(p.name.removesuffix(".yaml") for p in files("vos.configs").iterdir() if p.name.endswith(".yaml"))
+    )
+
+
+def preset_description(name: str) -> str:
+    """One line on what a preset is."""
+    return str(_read_preset(name).get("description", ""))
+
+
+def load_settings(preset: str = DEFAULT_PRESET, overrides: Mapping[str, Any] | Iterable[str] = ()) -> Settings:
+    """Settings of a preset with single settings changed.
+
+    Args:
+        preset: a name from `preset_names()`, or the path of a YAML file.
+        overrides: {"decoder.cascade": 2} or ["decoder.cascade=2"]; later ones win.
+
+    Raises:
+        SettingsError: unknown preset, unknown setting, or a value that does not fit.
+    """
+    tree = {key: value for key, value in _read_preset(preset).items() if key != "description"}
+    pairs = overrides.items() if isinstance(overrides, Mapping) else (_split(text) for text in overrides)
+    for key, value in pairs:
+        _put(tree, key, value)
+    return _validated(Settings, tree, "")
+
+
+def describe_settings() -> Iterator[tuple[str, str, str, str]]:
+    """Every setting as (key, type or choices, default, meaning), trackers' options included."""
+    yield from _describe(Settings, "")
+    for name in known_trackers():
+        yield from _describe(tracker_class(name).Settings, f"tracker.{name}.")
+
+
+def _describe(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, str]]:
+    for key, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _describe(kind, f"{prefix}{key}.")
+            continue
+        default = field.default.value if isinstance(field.default, Enum) else field.default
+        yield (
+            f"{prefix}{key}",
+            _kind(kind),
+            str(default).lower() if default in (None, True, False) else str(default),
+            (field.description or ""),
+        )
+
+
+def _kind(kind: Any) -> str:
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return " | ".join(str(choice.value) for choice in kind)
+    if isinstance(kind, type):
+        return {"Path": "file"}.get(kind.__name__, kind.__name__)
+    return " | ".join(
+        _kind(arg)
+        if isinstance(arg, type) and arg is not type(None)
+        else str(arg).replace("<class 'NoneType'>", "none")
+        for arg in get_args(kind)
+    )
+
+
+def _read_preset(name: str) -> dict[str, Any]:
+    if name in preset_names():
+        text, where = files("vos.configs").joinpath(f"{name}.yaml").read_text(encoding="utf-8"), f"preset {name}"
+    elif name.endswith((".yaml", ".yml")) and Path(name).is_file():
+        text, where = Path(name).read_text(encoding="utf-8"), name
+    else:
+        raise SettingsError(
+            f"unknown preset '{name}'; presets: {', '.join(preset_names())}, or the path of a YAML file"
+        )
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{where}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(tree, dict):
+        raise SettingsError(f"{where}: expected settings as 'key: value' lines, found {type(tree).__name__}")
+    return tree
+
+
+def _split(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise SettingsError(f"--set {text}: expected KEY=VALUE, for example decoder.cascade=2")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        return key.strip(), value
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        below = tree.setdefault(part, {})
+        if not isinstance(below, dict):
+            raise SettingsError(f"unknown setting '{key}'; '{part}' is a single value, not a section")
+        tree = below
+    tree[last] = value
+
+
+def _validated(model: type[BaseModel], tree: Any, prefix: str) -> Any:
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError(_explain(model, error, prefix)) from error
+
+
+def _explain(model: type[BaseModel], error: ValidationError, prefix: str) -> str:
+    """The first problem as one line."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    key = ".".join(filter(None, [prefix, *path]))
+    if first["type"] == "extra_forbidden":
+        section, fields = ".".join(filter(None, [prefix, *path[:-1]])), model
+        for part in path[:-1]:
+            fields = fields.model_fields[part].annotation  # type: ignore[assignment]
+        inside = f" in {section}" if section else ""
+        return f"unknown setting '{key}'; valid{inside}: {_listed(fields.model_fields)}"
+    value = first["input"]
+    shown = "none" if value is None else repr(value) if isinstance(value, str) else str(value)
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"setting '{key}': {message}; found {shown[:80]}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,206 @@
+"""The immutable values that pass between the rooms, checked when they are made.
+
+Conventions, everywhere: images are uint8 RGB (H, W, 3); points and boxes are float32 in xy order, in pixels of the
+original frame, with (0, 0) at the centre of the top-left pixel; boxes are (x0, y0, x1, y1), inclusive; logits above 0
+are foreground; index maps are uint8 with 0 for background.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+Box = tuple[float, float, float, float]
+
+
+class State(str, Enum):
+    """What is known about an object in a frame."""
+
+    VISIBLE = "visible"
+    UNCERTAIN = "uncertain"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One decoded frame.
+
+    Attributes:
+        index: position in the source, counted from 0.
+        image: uint8 (H, W, 3), RGB. Treated as read-only.
+        time: seconds since the first frame, exact; None where the source has no clock (a folder of images).
+        name: what the source calls it: an image's file name, or the index as text.
+    """
+
+    index: int
+    image: np.ndarray
+    time: Fraction | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        image = self.image
+        if self.index < 0:
+            raise ValueError(f"frame index must be >= 0, got {self.index}")
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+            raise ValueError(f"frame image must be uint8 (H, W, 3), got {image.dtype} with {image.shape = }")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.image.shape[0], self.image.shape[1]
+
+    def __repr__(self) -> str:
+        h, w = self.size
+        when = "" if self.time is None else f", time={float(self.time):.3f}s"
+        return f"Frame(index={self.index}, {w}x{h}{when}, name={self.name!r})"
+
+
+@dataclass(frozen=True, eq=False)
+class Prompts:
+    """What to ask the mask decoder, for N objects at once.
+
+    Attributes:
+        points: float32 (N, P, 2), xy, original pixels. Ragged rows are padded; padded points are ignored.
+        labels: int8 (N, P): 1 positive, 0 negative, -1 padding.
+        boxes: float32 (N, 4), xyxy inclusive, original pixels; a row of NaN is "no box".
+
+    A row without a point and without a box asks for nothing: its object gets an empty mask.
+    """
+
+    points: np.ndarray
+    labels: np.ndarray
+    boxes: np.ndarray
+
+    def __post_init__(self) -> None:
+        points, labels, boxes = self.points, self.labels, self.boxes
+        if points.ndim != 3 or points.shape[2] != 2 or points.dtype != np.float32:
+            raise ValueError(f"points must be float32 (N, P, 2), got {points.dtype} with {points.shape = }")
+        if labels.shape != points.shape[:2] or labels.dtype != np.int8:
+            raise ValueError(f"labels must be int8 {points.shape[:2]}, got {labels.dtype} with {labels.shape = }")
+        if boxes.shape != (len(points), 4) or boxes.dtype != np.float32:
+            raise ValueError(f"boxes must be float32 ({len(points)}, 4), got {boxes.dtype} with {boxes.shape = }")
+        if labels.size and not np.isin(labels, (-1, 0, 1)).all():
+            raise ValueError(f"labels must be 1, 0 or -1, got {np.unique(labels)}")
+        if not np.isfinite(points[labels >= 0]).all():
+            raise ValueError("points that are not padding must be finite")
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @property
+    def has_box(self) -> np.ndarray:
+        """bool (N,)."""
+        return np.isfinite(self.boxes).all(axis=1)
+
+    @property
+    def active(self) -> np.ndarray:
+        """bool (N,): rows that ask for something."""
+        return self.has_box | (self.labels == 1).any(axis=1)
+
+    def with_boxes(self, boxes: np.ndarray) -> Prompts:
+        """The same points with other boxes, float32 (N, 4)."""
+        return Prompts(self.points, self.labels, boxes)
+
+    def without_boxes(self) -> Prompts:
+        return self.with_boxes(np.full_like(self.boxes, np.nan))
+
+    def rows(self, which: np.ndarray) -> Prompts:
+        """The rows `which`, a bool (N,) or integer index array."""
+        return Prompts(self.points[which], self.labels[which], self.boxes[which])
+
+    def __repr__(self) -> str:
+        return f"Prompts({len(self)} objects, {self.points.shape[1]} points, {int(self.has_box.sum())} boxes)"
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """What the mask decoder proposes for N objects at K scales.
+
+    Attributes:
+        logits: float (N, K, h, w), the decoder's low resolution (256 x 256 for SAM, padding included).
+        scores: float (N, K), predicted IoU.
+    """
+
+    logits: torch.Tensor
+    scores: torch.Tensor
+
+    def __post_init__(self) -> None:
+        if self.logits.ndim != 4 or self.scores.shape != self.logits.shape[:2]:
+            raise ValueError(
+                f"candidates need logits (N, K, h, w), scores (N, K): {self.logits.shape = }, {self.scores.shape = }"
+            )
+
+    def pick(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """One candidate a row: index int64 (N,) -> logits (N, h, w), scores (N,)."""
+        rows = index.new_tensor(range(len(index)))
+        return self.logits[rows, index], self.scores[rows, index]
+
+    def __repr__(self) -> str:
+        return f"Candidates(logits={tuple(self.logits.shape)}, scores={tuple(self.scores.shape)})"
+
+
+@dataclass(frozen=True)
+class ObjectResult:
+    """One object in one frame, measured on the final mask.
+
+    Attributes:
+        id: the user's id, 1 to 255; never changes.
+        state: visible, uncertain or absent.
+        score: the decoder's predicted IoU of the chosen mask, about 0 to 1; 1 where the mask was given; 0 where absent.
+        box: xyxy, inclusive, original pixels; None where the mask is empty.
+        area: pixels.
+        given: the mask is the user's own (a reference frame).
+    """
+
+    id: int
+    state: State
+    score: float
+    box: Box | None
+    area: int
+    given: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.id <= 255:
+            raise ValueError(f"object id must be 1 to 255, got {self.id}")
+        if (self.area == 0) != (self.box is None):
+            raise ValueError(f"an empty mask has no box and a filled one has: {self.area = }, {self.box = }")
+
+
+@dataclass(frozen=True, eq=False)
+class FrameResult:
+    """The answer for one frame.
+
+    Attributes:
+        frame: the frame it belongs to.
+        index_map: uint8 (H, W): 0 background, else the object's id.
+        objects: one ObjectResult per object known so far, in the order in which they entered.
+    """
+
+    frame: Frame
+    index_map: np.ndarray
+    objects: tuple[ObjectResult, ...]
+
+    def __post_init__(self) -> None:
+        if self.index_map.shape != self.frame.size or self.index_map.dtype != np.uint8:
+            raise ValueError(
+                f"index_map must be uint8 {self.frame.size}, got {self.index_map.dtype} with {self.index_map.shape = }"
+            )
+
+    def mask(self, object_id: int) -> np.ndarray:
+        """bool (H, W) of one object; KeyError if the id is not known in this frame."""
+        if all(o.id != object_id for o in self.objects):
+            raise KeyError(
+                f"object {object_id} is not known in frame {self.frame.index}; known: {[o.id for o in self.objects]}"
+            )
+        return self.index_map == object_id
+
+    def __repr__(self) -> str:
+        states = ", ".join(f"{o.id}: {o.state.value} {o.area} px" for o in self.objects)
+        return f"FrameResult({self.frame.index}, {{{states}}})"

@@ -1,0 +1,10 @@
+"""Video in: files, folders, globs and arrays become one stream of `vos.types.Frame`."""
+
+from __future__ import annotations
+
+from vos.video.container import count_packets
+from vos.video.open import open_source
+from vos.video.prefetch import prefetch
+from vos.video.source import Source
+
+__all__ = ["Source", "count_packets", "open_source", "prefetch"]

@@ -1,0 +1,88 @@
+"""Image files, and arrays in memory, as sources of frames."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterable, Sequence, Sized
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from vos.errors import SourceError
+from vos.types import Frame
+from vos.video.source import Source
+
+# fmt: off
+IMAGE_SUFFIXES = frozenset({
+    ".avif", ".bmp", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
+    ".tga", ".tif", ".tiff", ".webp",
+})
+# fmt: on
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+
+
+def natural_key(path: Path) -> tuple[list[list[str | int]], str]:
+    """Sort key under which img2 comes before img10, and a/9 before b/1."""
+    parts = [re.split(r"(\d+)", part.casefold()) for part in path.parts]
+    return [[int(piece) if i % 2 else piece for i, piece in enumerate(part)] for part in parts], str(path)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read one image file as uint8 (H, W, 3) RGB, upright.
+
+    16-bit values are scaled by 255 / 65535, alpha is dropped, the EXIF orientation is applied.
+
+    Raises:
+        SourceError: if the file is not an image, is damaged, or holds floating-point values.
+    """
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode == "F":
+                raise SourceError(
+                    f"{path}: images of floating-point values have no defined range; save it as 8 or 16 bit"
+                )
+            if image.mode.startswith("I"):
+                wide = np.asarray(image).astype(np.int64).clip(0, 65535)
+                grey = ((wide * 255 + 32767) // 65535).astype(np.uint8)
+                return np.repeat(grey[:, :, None], 3, axis=2)
+            return np.array(image.convert("RGB"))
+    except _UNREADABLE as error:
+        reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error).splitlines()[0]
+        raise SourceError(f"{path}: cannot be read as an image: {reason}") from error
+
+
+class ImageSource(Source):
+    """Image files, in the order given; their frames have no time."""
+
+    def __init__(self, paths: Sequence[Path], *, name: str, rate: Fraction, origin: Path) -> None:
+        self._paths = tuple(paths)
+        super().__init__(name, rate=rate, frame_count=len(paths), frame_count_exact=True, origin=origin)
+
+    def _read(self) -> Generator[Frame, None, None]:
+        for index, path in enumerate(self._paths):
+            yield Frame(index, read_image(path), name=path.name)
+
+
+class ArraySource(Source):
+    """Any iterable of uint8 (H, W, 3) RGB arrays; its frames have no time. The arrays are passed on, not copied."""
+
+    def __init__(self, arrays: Iterable[np.ndarray], *, name: str, rate: Fraction) -> None:
+        self._arrays = arrays
+        count = len(arrays) if isinstance(arrays, Sized) else None
+        super().__init__(name, rate=rate, frame_count=count, frame_count_exact=count is not None)
+
+    def _read(self) -> Generator[Frame, None, None]:
+        for index, array in enumerate(self._arrays):
+            if not isinstance(array, np.ndarray):
+                kind = type(array).__name__
+                raise SourceError(f"{self.name}: frame {index} is a {kind}; frames must be uint8 (H, W, 3) arrays, RGB")
+            try:
+                frame = Frame(index, array, name=str(index))
+            except ValueError:
+                raise SourceError(
+                    f"{self.name}: frame {index} is {array.dtype} {array.shape}; frames must be uint8 (H, W, 3), RGB"
+                ) from None
+            yield frame

@@ -1,0 +1,65 @@
+"""Reading ahead in a background thread."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from queue import Empty, Queue
+from threading import Event, Thread
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _End:
+    error: BaseException | None = None
+
+
+def prefetch(frames: Iterable[T], size: int) -> Generator[T, None, None]:
+    """Yield the items of `frames`, read by a background thread that stays at most `size` items ahead.
+
+    The thread starts with the first `next`. What it raises is raised here, after the items that came before. Closing
+    the generator ends the thread as soon as the item it is reading has come, and waits for that, so that the source
+    can be closed safely afterwards.
+
+    Raises:
+        ValueError: if `size` is below 1.
+    """
+    if size < 1:
+        raise ValueError(f"prefetch needs room for at least one item, got {size = }")
+    return _prefetch(frames, size)
+
+
+def _prefetch(frames: Iterable[T], size: int) -> Generator[T, None, None]:
+    queue: Queue[T | _End] = Queue(maxsize=size)
+    stop = Event()
+
+    def read() -> None:
+        end = _End()
+        try:
+            for item in frames:
+                if stop.is_set():
+                    return
+                queue.put(item)
+        except BaseException as error:
+            end = _End(error)
+        if not stop.is_set():
+            queue.put(end)
+
+    thread = Thread(target=read, name="vos-prefetch", daemon=True)
+    thread.start()
+    try:
+        while not isinstance(item := queue.get(), _End):
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        stop.set()
+        # The thread looks at `stop` before each put, so at most one more put follows; an empty queue has room for it.
+        while True:
+            try:
+                queue.get_nowait()
+            except Empty:
+                break
+        thread.join()
