@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from vos.cli.console import stderr, stdout
 from vos.errors import EvaluationError
@@ -20,10 +22,14 @@ from vos.types import FrameResult
 from .bench import BenchResult, bench, dataset_pairs, drawn_pairs
 from .davis import Dataset, Task, open_dataset
 from .official import check_official
+from .parity import compare
 from .report import Report, counted, percent, write_text
 from .run import Progress as RunProgress
 from .run import run_dataset
 from .scoring import SequenceScore, make_counter, score_dataset
+
+# Two masks that overlap this far are the same up to rounding.
+_AGREES = 0.98
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +40,7 @@ def register(app: typer.Typer) -> None:
         benches = typer.Typer(help="Measure speed.", no_args_is_help=True)
         app.add_typer(benches, name="bench")
     benches.command("eval")(bench_eval)
+    app.command("parity")(parity)
 
 
 def evaluate(
@@ -117,6 +124,41 @@ def evaluate(
     if check:
         agreed = check_official(dataset, results, report.scores)
         stderr.print(f"the official tool gives the same {agreed} numbers")
+
+
+def parity(
+    results: Path = typer.Argument(
+        metavar="RESULTS", help="Where our masks go; what is there already is not tracked again."
+    ),
+    reference: Path = typer.Argument(metavar="REFERENCE", help="Folder of the reference program's masks."),
+    davis: Path = typer.Option(..., "--davis", metavar="ROOT", help="DAVIS folder."),
+    preset: str = typer.Option("reference", "--preset", "-p", help="What to compare: reference or reference-f."),
+    sequences: str | None = typer.Option(None, "--sequences", metavar="A,B", help="Only these sequences."),
+    override: list[str] = typer.Option([], "--override", metavar="KEY=VALUE", help="Change one setting."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
+) -> None:
+    """Track DAVIS with a faithful preset and compare every mask with the reference program's."""
+    chosen = None if sequences is None else [name.strip() for name in sequences.split(",") if name.strip()]
+    dataset = open_dataset(davis, sequences=chosen)
+    _track(dataset, results, preset, override, None, overwrite=False, quiet=quiet)
+    found = [compare(dataset, name, results, reference) for name in dataset.names]
+    table = Table(title=f"{preset} against {reference}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("sequence")
+    for column in ("mean IoU", "lowest", "J&F ours", "J&F reference", "difference"):
+        table.add_column(column, justify="right")
+    table.add_column(f"frames under IoU {_AGREES}", overflow="fold")
+    for item in found:
+        ours, theirs = ((score.j + score.f) / 2 for score in (item.ours, item.theirs))
+        apart = item.apart(_AGREES)
+        numbers = (f"{item.mean_iou:.4f}", f"{item.iou.min():.3f}", percent(ours), percent(theirs))
+        frames = f"{len(apart)}: {', '.join(apart)}" if apart else "none"
+        table.add_row(item.sequence, *numbers, f"{item.difference:+.2f}", frames)
+    stdout.print(table)
+    mean = sum(item.mean_iou for item in found) / len(found)
+    worst = min(found, key=lambda item: item.mean_iou)
+    stdout.print(
+        f"mean IoU {mean:.4f} over {counted(len(found), 'sequence')}; lowest {worst.mean_iou:.4f} ({worst.sequence})"
+    )
 
 
 def bench_eval(

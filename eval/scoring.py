@@ -6,11 +6,14 @@ Memory does not grow with the length of a sequence, but for two numbers per obje
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -269,7 +272,8 @@ def score_dataset(
     longest_first = sorted(sequences, key=lambda s: -len(s.scored) * s.objects)
     # Spawned, not forked: OpenCV's and torch's threads do not survive a fork.
     with ProcessPoolExecutor(min(jobs, len(sequences)), multiprocessing.get_context("spawn"), _one_thread) as pool:
-        futures = [pool.submit(work, sequence) for sequence in longest_first]
+        with _main_module_hidden():
+            futures = [pool.submit(work, sequence) for sequence in longest_first]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -315,6 +319,21 @@ class _Work:
 def _wrap(bounds: tuple[int, int]) -> tuple[int, int]:
     """A slice's bounds as uint8 holds them."""
     return bounds[0] % 256, bounds[1] % 256
+
+
+@contextmanager
+def _main_module_hidden() -> Iterator[None]:
+    """Processes started inside do not import the caller's script again.
+
+    They need this module only, while the script may import torch, which takes seconds, or have no
+    `if __name__ == "__main__"` around its work.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _one_thread() -> None:

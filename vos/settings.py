@@ -116,6 +116,13 @@ class Settings(_Section):
     half_embeddings: bool = Field(
         False, description="round embeddings to half precision, as a cached embedding would be"
     )
+    channels_last: bool = Field(
+        True, description="faster memory layout of the encoder; off: sums in the reference program's order"
+    )
+    cache_embeddings: Path | None = Field(
+        None, description="folder that keeps the segmenter's embeddings, rounded to half precision, for repeated runs"
+    )
+    cache_limit_gb: float = Field(20.0, gt=0, description="size of that folder past which the oldest embeddings go")
     decoder: DecoderSettings = DecoderSettings()
     fit: FitSettings = FitSettings()
     objects: ObjectSettings = ObjectSettings()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -90,6 +92,19 @@ def test_processes_give_the_same_scores(tmp_path: Path) -> None:
     assert alone.keys() == together.keys() == truth.keys()
     for name, score in alone.items():
         assert (score.j, score.f) == (together[name].j, together[name].f)
+
+
+def test_processes_from_a_script_without_a_main_guard(tmp_path: Path) -> None:
+    truth = {k: v for k, v in drawn_truth().items() if k in ("pair", "gap")}
+    root = write_dataset(tmp_path, truth)
+    results = write_results(tmp_path / "results", truth)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\nfrom eval.davis import open_dataset\nfrom eval.scoring import score_dataset\n"
+        f"print(sum(s.j for s in score_dataset(open_dataset(Path({str(root)!r})), Path({str(results)!r}), jobs=2)))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("2.0\n", 0), done.stderr
 
 
 def test_an_error_in_a_process_reaches_the_caller(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def track(
 ) -> None:
     """Track objects through a video: their masks in every frame.
 
-    Give any mixture of --ref, --click and --box, on any frame (0 by default), for any number of objects; an object's ID is
+    Give any mixture of --ref, --click and --box, on any frame (0 by default), for any number of objects; an ID is
     1 to 255 (1 by default).
     """
     short = {"model": model, "features": features, "tracker.name": tracker, "weights": weights, "device": device}

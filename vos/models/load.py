@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from vos.device import resolve_device
+from vos.models.cache import EmbeddingCache
 from vos.models.dinov2 import DinoV2
 from vos.models.features import Features
 from vos.models.sam import SegmentAnything
@@ -39,9 +41,26 @@ def load_models(settings: Settings, fetch: Callable[[str], Path]) -> Models:
     """
     device = resolve_device(settings.device)
     checkpoint = settings.weights or fetch(settings.model)
-    segmenter = SegmentAnything.load(settings.model, checkpoint, device, half_embeddings=settings.half_embeddings)
+    segmenter = SegmentAnything.load(
+        settings.model,
+        checkpoint,
+        device,
+        half_embeddings=settings.half_embeddings,
+        channels_last=settings.channels_last,
+        cache=_cache(settings, checkpoint, device.type),
+    )
     if settings.features == "sam":
         return Models(segmenter, None)
     return Models(
         segmenter, DinoV2.load(settings.features, settings.features_weights or fetch(settings.features), device)
     )
+
+
+def _cache(settings: Settings, checkpoint: Path, device: str) -> EmbeddingCache | None:
+    if settings.cache_embeddings is None:
+        return None
+    if not checkpoint.is_file():
+        return None  # loading the model says what is wrong
+    weights = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    context = f"{settings.model} {weights} channels_last={settings.channels_last} {device}"
+    return EmbeddingCache(settings.cache_embeddings, context, int(settings.cache_limit_gb * 1e9))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransfor
 from torch import nn
 
 from vos.errors import SettingsError, WeightsError
+from vos.models.cache import EmbeddingCache
 from vos.models.decoder import BatchedDecoder
 from vos.models.features import FeatureMap
 from vos.models.tiny_vit import TinyVitEncoder, from_official
@@ -80,24 +81,35 @@ class SegmentAnything:
         parts: its modules, weights loaded.
         device: where to run.
         half_embeddings: round embeddings to half precision, as a cached embedding would be.
+        channels_last: memory layout of the encoder's convolutions; off, they add up in segment-anything's own order.
+        cache: where embeddings are kept between runs.
     """
 
-    def __init__(self, name: str, parts: Parts, device: torch.device, *, half_embeddings: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        parts: Parts,
+        device: torch.device,
+        *,
+        half_embeddings: bool = False,
+        channels_last: bool = True,
+        cache: EmbeddingCache | None = None,
+    ) -> None:
         self.name = name
         self.device = device
         self._half = half_embeddings
+        self._cache = cache
         for part in parts:
             part.eval().requires_grad_(False).to(device)
-        self._encoder = parts.image_encoder.to(memory_format=torch.channels_last)
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        self._encoder = parts.image_encoder.to(memory_format=self._layout)
         self._decoder = BatchedDecoder(parts.prompt_encoder, parts.mask_decoder, _INPUT_SIZE)
         self._mean = torch.tensor(_MEAN, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(_STD, device=device).view(1, 3, 1, 1)
 
     @classmethod
-    def load(
-        cls, name: str, checkpoint: Path, device: torch.device, *, half_embeddings: bool = False
-    ) -> SegmentAnything:
-        """Build a model and load its official checkpoint.
+    def load(cls, name: str, checkpoint: Path, device: torch.device, **options: Any) -> SegmentAnything:
+        """Build a model and load its official checkpoint; `options` are the constructor's.
 
         Raises:
             SettingsError: an unknown name.
@@ -107,21 +119,28 @@ class SegmentAnything:
             raise SettingsError(f"unknown model '{name}'; known: {', '.join(_BUILDERS)}")
         parts = _BUILDERS[name]()
         load_parts(parts, read_checkpoint(checkpoint), f"{checkpoint}", name)
-        return cls(name, parts, device, half_embeddings=half_embeddings)
+        return cls(name, parts, device, **options)
 
     @torch.inference_mode()
     def encode(self, image: np.ndarray) -> FeatureMap:
         """Embed a frame, uint8 RGB (H, W, 3): longest side resized to 1024, padded to a square -> (256, 64, 64)."""
         frame_size = (image.shape[0], image.shape[1])
-        h, w = input_size = resized_size(frame_size, _INPUT_SIZE)
+        input_size = resized_size(frame_size, _INPUT_SIZE)
+        if self._cache is None:
+            embedding = self._embed(image, input_size)
+            embedding = embedding.half().float() if self._half else embedding
+        else:
+            embedding = self._cache.get(image, lambda: self._embed(image, input_size)).to(self.device)
+        return FeatureMap(embedding, frame_size, input_size, _STRIDE, steps=(4,))
+
+    def _embed(self, image: np.ndarray, input_size: tuple[int, int]) -> torch.Tensor:
+        """float32 (256, 64, 64)."""
+        h, w = input_size
         # Pillow's bilinear filter, rounding to 8 bits included, is what SAM's ResizeLongestSide applies.
         resized = np.asarray(Image.fromarray(image).resize((w, h), Image.Resampling.BILINEAR))
         x = torch.tensor(resized).to(self.device).permute(2, 0, 1)[None]
         x = F.pad((x - self._mean) / self._std, (0, _INPUT_SIZE - w, 0, _INPUT_SIZE - h))
-        embedding = self._encoder(x.contiguous(memory_format=torch.channels_last)).float()[0].contiguous()
-        if self._half:
-            embedding = embedding.half().float()
-        return FeatureMap(embedding, frame_size, input_size, _STRIDE, steps=(4,))
+        return self._encoder(x.contiguous(memory_format=self._layout)).float()[0].contiguous()
 
     @property
     def mask_size(self) -> tuple[int, int]:

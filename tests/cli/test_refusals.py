@@ -1,0 +1,114 @@
+"""Bad input: one clear line, exit code 2, no traceback, and nothing written before is lost."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.cli.conftest import Scene, Vos
+
+
+@pytest.fixture
+def track(vos: Vos, scene: Scene, tmp_path: Path):
+    """`vos track CLIP --ref MASK -o OUT` with parts replaced: the error line."""
+
+    def run(*more: object, source: object = None, ref: object = "mask", out: object = None) -> str:
+        reference = [] if ref is None else ["--ref", scene.mask if ref == "mask" else ref]
+        return vos("track", source or scene.video, *reference, "-o", out or tmp_path / "out", *more).error
+
+    return run
+
+
+def test_sources(track, tmp_path: Path) -> None:
+    assert "missing.mp4" in track(source=tmp_path / "missing.mp4")
+    (tmp_path / "empty.mp4").touch()
+    assert "empty" in track(source=tmp_path / "empty.mp4")
+    (tmp_path / "text.mp4").write_text("not a video, only words\n" * 50)
+    assert "text.mp4" in track(source=tmp_path / "text.mp4")
+    (tmp_path / "folder").mkdir()
+    assert "folder" in track(source=tmp_path / "folder")
+    assert "*.png" in track(source=tmp_path / "folder" / "*.png")
+
+
+def test_masks(track, scene: Scene, tmp_path: Path) -> None:
+    def saved(name: str, array: np.ndarray) -> Path:
+        Image.fromarray(array).save(tmp_path / name)
+        return tmp_path / name
+
+    assert "no-such.png" in track(ref=tmp_path / "no-such.png")
+    other = track(ref=saved("small.png", np.full((20, 30), 255, np.uint8)))
+    assert "30x20" in other
+    assert "160x120" in other
+    assert "background" in track(ref=saved("black.png", np.zeros((120, 160), np.uint8)))
+    many = np.zeros((120, 160), np.uint16)
+    many[:100, :150] = 1 + (np.arange(100)[:, None] // 5 * 15 + np.arange(150)[None] // 10)
+    assert "255" in track(ref=saved("many.png", many))
+    (tmp_path / "broken.png").write_bytes(scene.mask.read_bytes()[:60])
+    assert "broken.png" in track(ref=tmp_path / "broken.png")
+
+
+def test_places_and_times(track, scene: Scene) -> None:
+    assert "nothing to track" in track(ref=None)
+    assert "reference on frame 120, but the clip has 3 frames (0 to 2)" in track(ref=f"120:{scene.mask}")
+    assert "click 500,10 is outside of the 160x120 frame: x is 0 to 159, y is 0 to 119" in track("--click", "500,10")
+    assert "box 0,0,10,500 is outside" in track("--box", "0,0,10,500")
+    assert "two references for object 1 on frame 0" in track("--ref", scene.mask)
+    assert "two references for object 1 on frame 0" in track("--click", "30,30")
+    assert "not of the form" in track("--click", "here")
+    assert "only negative clicks" in track("--click", "-30,30:2")
+
+
+def test_settings(track) -> None:
+    assert "unknown preset 'best-ever'; presets: " in track("--preset", "best-ever")
+    assert "input should be 'mobile_sam', 'sam_vit_b'" in track("--model", "sam9")
+    assert "unknown setting 'decoder.cascde'; valid in decoder: cascade" in track("--set", "decoder.cascde=2")
+    assert "unknown tracker 'psychic'; installed: " in track("--tracker", "psychic")
+    assert "unknown device 'gpu'; use auto, cpu, cuda" in track("--device", "gpu")
+    if not torch.cuda.is_available():
+        assert "device 'cuda' is not there: found no CUDA device; use --device auto or cpu" in track("--device", "cuda")
+    assert "'cuda:99'" in track("--device", "cuda:99")
+
+
+def test_weights(track, tmp_path: Path) -> None:
+    assert "no such checkpoint" in track("--weights", tmp_path / "no.pt")
+    (tmp_path / "bad.pt").write_bytes(b"PK\x03\x04 not really")
+    assert "bad.pt: not a readable checkpoint" in track("--weights", tmp_path / "bad.pt")
+    torch.save({"x": torch.zeros(1)}, tmp_path / "other.pt")
+    assert "other.pt: not a checkpoint of mobile_sam" in track("--weights", tmp_path / "other.pt")
+    assert not (tmp_path / "out").exists()
+
+
+def test_out(track, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "file" in track(out=tmp_path / "file")
+    held = tmp_path / "held"
+    (held / "masks").mkdir(parents=True)
+    (held / "masks" / "00000.png").write_bytes(b"mine")
+    assert "--overwrite" in track(out=held)
+    # Even with leave to overwrite, a run that fails before its first frame loses nothing.
+    track("--overwrite", "--weights", tmp_path / "no.pt", out=held)
+    assert (held / "masks" / "00000.png").read_bytes() == b"mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_unwritable_out(track, tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    assert "locked" in track(out=tmp_path / "locked" / "out")
+
+
+def test_usage_errors_are_clean_too(vos: Vos) -> None:
+    for arguments in (
+        ["track"],
+        ["trak"],
+        ["track", "--frobnicate"],
+        ["weights", "get", "nonesuch"],
+        ["presets", "no"],
+    ):
+        ended = vos(*arguments)
+        assert ended.code == 2
+        assert "Traceback" not in ended.err + ended.out

@@ -1,0 +1,168 @@
+"""The loop with the real model on drawn clips whose truth is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import vos
+from tests.drawn import Thing, clip
+from vos.models.load import Models
+from vos.models.sam import SegmentAnything
+from vos.pipeline import VideoTracker
+from vos.references import ReferencePlan, as_references
+from vos.settings import load_settings
+from vos.types import Frame, FrameResult, State
+
+pytestmark = pytest.mark.slow
+
+LEFT = Thing(28, hue=0, path=lambda t: (70 + 6 * t, 90), seed=1)
+RIGHT = Thing(24, hue=110, path=lambda t: (250 - 5 * t, 160), shape="square", seed=2)
+
+Run = Callable[..., list[FrameResult]]
+
+
+@pytest.fixture
+def run(mobile_sam: SegmentAnything) -> Run:
+    def go(
+        images: list[np.ndarray], references: object, preset: str = "persam-f", **overrides: object
+    ) -> list[FrameResult]:
+        frames = [Frame(i, image) for i, image in enumerate(images)]
+        plan = ReferencePlan.build(as_references(references), frame_size=frames[0].size, frame_count=len(frames))
+        settings = load_settings(preset, {key.replace("__", "."): value for key, value in overrides.items()})
+        return list(VideoTracker(settings, Models(mobile_sam, None)).run(frames, plan))
+
+    return go
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / max(1, (a | b).sum()))
+
+
+@pytest.mark.parametrize("preset", ["persam", "persam-f", "reference", "reference-f"])
+def test_two_objects_are_followed_under_their_ids(run: Run, preset: str) -> None:
+    images, truth = clip([LEFT, RIGHT], 5)
+    results = run(images, truth[0], preset)
+    assert [r.frame.index for r in results] == [0, 1, 2, 3, 4]
+    np.testing.assert_array_equal(results[0].index_map, truth[0])
+    assert all(o.given and o.score == 1.0 for o in results[0].objects)
+    for result, true in zip(results[1:], truth[1:], strict=True):
+        assert [o.id for o in result.objects] == [1, 2]
+        for found in result.objects:
+            assert _iou(result.mask(found.id), true == found.id) > 0.9, (result, found)
+            assert found.state is State.VISIBLE
+            assert not found.given
+
+
+def test_ids_are_the_users_and_order_does_not_matter(run: Run) -> None:
+    images, truth = clip([LEFT, RIGHT], 3)
+    names = np.array([0, 200, 7], dtype=np.uint8)
+    plain, renamed = run(images, truth[0]), run(images, names[truth[0]])
+    for a, b in zip(plain, renamed, strict=True):
+        np.testing.assert_array_equal(names[a.index_map], b.index_map)
+
+
+def test_an_object_enters_later_and_a_reference_is_taken_as_given(run: Run) -> None:
+    images, truth = clip([LEFT, RIGHT], 4)
+    first, second = (truth[0] == 1).astype(np.uint8), (truth[2] == 2).astype(np.uint8) * 2
+    results = run(images, {0: first, 2: second})
+    assert [[o.id for o in r.objects] for r in results] == [[1], [1], [1, 2], [1, 2]]
+    np.testing.assert_array_equal(results[2].mask(2), second > 0)
+    assert [o.given for o in results[2].objects] == [False, True]
+    assert _iou(results[3].mask(2), truth[3] == 2) > 0.9
+
+
+def test_before_the_first_reference_there_is_nothing(run: Run) -> None:
+    images, truth = clip([LEFT], 3)
+    results = run(images, {2: truth[2]})
+    assert [r.objects for r in results[:2]] == [(), ()]
+    assert not results[1].index_map.any()
+    assert results[2].mask(1).any()
+
+
+def test_clicks_and_boxes_outline_what_they_point_at(run: Run) -> None:
+    images, truth = clip([LEFT, RIGHT], 2)
+    references = [
+        vos.Click(0, 70, 90, 1),
+        vos.BoxPrompt(0, 226, 136, 274, 184, 2),
+        vos.Click(0, 160, 20, 2, positive=False),
+    ]
+    for result, true in zip(run(images, references), truth, strict=True):
+        assert _iou(result.mask(1), true == 1) > 0.9
+        assert _iou(result.mask(2), true == 2) > 0.9
+
+
+def test_a_correction_on_a_later_frame_replaces_the_track(run: Run) -> None:
+    images, truth = clip([LEFT, RIGHT], 4)
+    results = run(images, {0: (truth[0] == 1).astype(np.uint8), 2: (truth[2] == 2).astype(np.uint8)})
+    assert _iou(results[1].mask(1), truth[1] == 1) > 0.9
+    assert _iou(results[3].mask(1), truth[3] == 2) > 0.9
+
+
+@pytest.mark.parametrize("preset", ["persam-f", "reference"])
+@pytest.mark.parametrize(
+    ("size", "region"),
+    [
+        ((361, 639), (slice(100, 101), slice(200, 201))),
+        ((361, 639), (slice(0, 361), slice(0, 639))),
+        ((200, 90), (slice(0, 1), slice(0, 90))),
+        ((33, 17), (slice(32, 33), slice(16, 17))),
+        ((1, 1), (slice(0, 1), slice(0, 1))),
+    ],
+    ids=["one pixel", "whole frame", "one row of a portrait", "corner of a small frame", "one-pixel frame"],
+)
+def test_extreme_objects_and_frames_are_legal(
+    run: Run, rng: np.random.Generator, preset: str, size: tuple[int, int], region: tuple[slice, slice]
+) -> None:
+    images = [rng.integers(0, 255, (*size, 3), dtype=np.uint8) for _ in range(2)]
+    mask = np.zeros(size, dtype=bool)
+    mask[region] = True
+    results = run(images, mask, preset, fit__steps=5)
+    assert len(results) == 2
+    np.testing.assert_array_equal(results[0].mask(1), mask)
+
+
+@pytest.mark.parametrize("preset", ["persam", "reference-f"])
+def test_an_object_that_vanishes_ends_nothing(run: Run, preset: str) -> None:
+    images, truth = clip([LEFT, RIGHT], 4)
+    blank = [np.zeros_like(images[0])]
+    results = run([*images[:2], *blank, *images[2:]], truth[0], preset)
+    assert len(results) == 5
+    assert all([o.id for o in r.objects] == [1, 2] for r in results)
+
+
+def test_the_public_call_streams(checkpoint: Path) -> None:
+    images, truth = clip([LEFT], 3)
+    drawn = []
+
+    def source():
+        for image in images:
+            drawn.append(len(drawn))
+            yield image
+
+    results = vos.track(source(), truth[0], preset="persam", overrides={"weights": checkpoint, "device": "cpu"})
+    assert not drawn
+    first = next(results)
+    np.testing.assert_array_equal(first.index_map, truth[0])
+    assert len(list(results)) == 2
+
+
+def test_what_is_kept_does_not_grow_with_frames(mobile_sam: SegmentAnything, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of frames on one embedding: no tensor is left behind per frame."""
+    import gc
+
+    images, truth = clip([LEFT, RIGHT], 1)
+    embedded = mobile_sam.encode(images[0])
+    monkeypatch.setattr(mobile_sam, "encode", lambda image: embedded)
+    settings = load_settings("persam", {"decoder.cascade": 1})
+    plan = ReferencePlan.build(as_references(truth[0]), frame_size=(240, 320))
+    counts = []
+    for result in VideoTracker(settings, Models(mobile_sam, None)).run((Frame(i, images[0]) for i in range(120)), plan):
+        if result.frame.index in (20, 119):
+            gc.collect()
+            counts.append(sum(type(thing) is torch.Tensor for thing in gc.get_objects()))
+    assert counts[1] <= counts[0] + 2

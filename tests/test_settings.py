@@ -1,0 +1,93 @@
+"""Presets and settings: what they hold, and the text of every refusal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vos.errors import SettingsError
+from vos.settings import DEFAULT_PRESET, First, describe_settings, load_settings, preset_description, preset_names
+
+
+def test_every_preset_loads_and_says_what_it_is() -> None:
+    assert {"persam", "persam-f", "reference", "reference-f"} <= set(preset_names())
+    assert DEFAULT_PRESET in preset_names()
+    for name in preset_names():
+        load_settings(name)
+        assert preset_description(name)
+
+
+def test_presets_differ_where_the_published_programs_do() -> None:
+    persam, fitted = load_settings("persam"), load_settings("persam-f")
+    assert (persam.decoder.first, persam.decoder.second_box) == (First.LARGEST, False)
+    assert (fitted.decoder.first, fitted.decoder.second_box) == (First.FITTED, True)
+    assert persam.tracker.options.model_dump()["points"] == 2
+    assert fitted.tracker.options.model_dump()["points"] == 1
+    assert load_settings("reference").decoder.first is First.LARGEST_MOD_256
+    assert load_settings("reference").tracker.options.model_dump()["box_of"].value == "rank"
+
+
+def test_overrides_as_text_and_as_mapping() -> None:
+    by_text = load_settings(
+        "persam", ["decoder.cascade=2", "tracker.matching.points=4", "tracker.matching.presence=0.45"]
+    )
+    by_name = load_settings(
+        "persam", {"decoder.cascade": 2, "tracker.matching.points": 4, "tracker.matching.presence": 0.45}
+    )
+    assert by_text == by_name
+    assert by_text.decoder.cascade == 2
+    assert by_text.tracker.options.model_dump()["points"] == 4
+    assert load_settings("persam", ["weights=my=file.pt"]).weights == Path("my=file.pt")
+
+
+def test_a_preset_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("description: mine\ndecoder: {cascade: 1}\n")
+    assert load_settings(str(path)).decoder.cascade == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("decoder.cascde=2", "unknown setting 'decoder.cascde'; valid in decoder: cascade, first, second_box"),
+        ("colour=2", "unknown setting 'colour'; valid: model, features, weights, features_weights, device, "),
+        ("decoder.cascade=9", "setting 'decoder.cascade': input should be less than or equal to 3; found 9"),
+        ("model=sam9", "setting 'model': input should be 'mobile_sam', 'sam_vit_b', 'sam_vit_l' or 'sam_vit_h'; found"),
+        ("model.x=2", "unknown setting 'model.x'; 'model' is a single value, not a section"),
+        ("tracker.name=psychic", "unknown tracker 'psychic'; installed: "),
+        ("tracker.psychic.x=1", "unknown setting 'tracker.psychic'; valid in tracker: name, "),
+        ("tracker.matching.ponts=1", "unknown setting 'tracker.matching.ponts'; valid in tracker.matching: points, "),
+        ("tracker.matching.points=99", "setting 'tracker.matching.points': input should be less than or equal to 16"),
+        ("cascade", "--set cascade: expected KEY=VALUE, for example decoder.cascade=2"),
+        ("=3", "--set =3: expected KEY=VALUE"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(override: str, message: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        load_settings("persam", [override])
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_unknown_preset_lists_the_presets(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"unknown preset 'best-ever'; presets: .*persam-f"):
+        load_settings("best-ever")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [1\n")
+    with pytest.raises(SettingsError, match="not valid YAML"):
+        load_settings(str(broken))
+    broken.write_text("just text")
+    with pytest.raises(SettingsError, match="expected settings as 'key: value' lines, found str"):
+        load_settings(str(broken))
+
+
+def test_every_setting_has_a_meaning() -> None:
+    rows = list(describe_settings())
+    keys = [key for key, *_ in rows]
+    assert {"model", "decoder.cascade", "tracker.name", "tracker.matching.points"} <= set(keys)
+    assert len(keys) == len(set(keys))
+    for key, kind, default, meaning in rows:
+        assert kind, key
+        assert default, key
+        assert meaning, key

@@ -1,0 +1,87 @@
+"""Embeddings kept on disk, so that repeated experiments on the same frames do not encode them again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vos.errors import OutputError
+
+_SUFFIX = ".npy"
+
+
+class EmbeddingCache:
+    """Half-precision arrays in a folder, the least recently used ones removed past a size.
+
+    A key names the model, its weights, how it computes, and the frame's pixels: a hit is the same embedding rounded to
+    half precision. Damaged files are misses. Several processes may share a folder.
+
+    Args:
+        folder: made if missing.
+        context: everything but the frame that the embedding depends on.
+        limit_bytes: size of the folder past which old files go.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, context: str, limit_bytes: int) -> None:
+        self._folder = folder
+        self._context = context
+        self._limit = limit_bytes
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._size = sum(path.stat().st_size for path in folder.glob(f"*{_SUFFIX}"))
+        except OSError as error:
+            raise self._refusal(error) from error
+
+    def get(self, image: np.ndarray, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """The embedding of a frame, uint8 (H, W, 3): from disk, else computed and kept. float32, rounded to half."""
+        digest = hashlib.blake2b(f"{self._context} {image.shape}".encode(), digest_size=20)
+        digest.update(np.ascontiguousarray(image).data)
+        path = self._folder / f"{digest.hexdigest()}{_SUFFIX}"
+        try:
+            found = np.load(path)
+            os.utime(path)
+            return torch.from_numpy(found).float()
+        except (OSError, ValueError, EOFError):
+            half = compute().half()
+            self._put(path, half.cpu().numpy())
+            return half.float()
+
+    def _put(self, path: Path, array: np.ndarray) -> None:
+        part = path.with_name(f"{path.stem}.{os.getpid()}.part")
+        try:
+            with open(part, "wb") as file:
+                np.save(file, array)
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise self._refusal(error) from error
+        self._size += path.stat().st_size
+        if self._size > self._limit:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Remove the least recently used files until a tenth of the limit is free."""
+        files = []
+        for path in self._folder.glob(f"*{_SUFFIX}"):
+            try:
+                files.append((path.stat().st_mtime, path.stat().st_size, path))
+            except OSError:
+                continue  # another process removed it
+        self._size = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files, key=lambda entry: entry[0]):
+            if self._size <= 0.9 * self._limit:
+                break
+            path.unlink(missing_ok=True)
+            self._size -= size
+
+    def _refusal(self, error: OSError) -> OutputError:
+        reason = error.strerror or error
+        return OutputError(f"{self._folder}: embeddings cannot be cached there: {reason}; choose another folder")
