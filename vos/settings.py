@@ -126,7 +126,7 @@ class Settings(_Section):
     decoder: DecoderSettings = DecoderSettings()
     fit: FitSettings = FitSettings()
     objects: ObjectSettings = ObjectSettings()
-    tracker: TrackerSettings = TrackerSettings()
+    tracker: TrackerSettings = Field(default_factory=TrackerSettings)  # made when needed: it loads a tracker
 
     @field_serializer("tracker")
     def _with_options(self, tracker: TrackerSettings) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def _kind(kind: Any) -> str:
     if isinstance(kind, type) and issubclass(kind, Enum):
         return " | ".join(str(choice.value) for choice in kind)
     if isinstance(kind, type):
-        return {"Path": "file"}.get(kind.__name__, kind.__name__)
+        return {"Path": "path", "str": "text"}.get(kind.__name__, kind.__name__)
     return " | ".join(
         _kind(arg)
         if isinstance(arg, type) and arg is not type(None)

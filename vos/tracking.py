@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel
 
 from vos.errors import SettingsError
-from vos.models.features import Features
 from vos.types import Frame, FrameResult, Prompts
+
+if TYPE_CHECKING:
+    from vos.models.features import Features
 
 GROUP = "vos.trackers"
 

@@ -10,21 +10,22 @@ from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
-import torch
 import typer
 
 from vos.cli.console import FrameProgress, duration, stderr, stdout
 from vos.cli.weights import download_progress
 from vos.errors import ReferenceInputError, VosError
-from vos.models.load import load_models
-from vos.pipeline import VideoTracker
 from vos.references import MaskReference, Reference, ReferencePlan, describe, parse_box, parse_click, parse_mask
 from vos.results import ResultWriter, Span, Summary
 from vos.settings import DEFAULT_PRESET, Settings, load_settings
 from vos.types import Frame
 from vos.video import Source, count_packets, open_source
 from vos.weights import fetch
+
+if TYPE_CHECKING:
+    import torch
 
 _VERSIONS = ("persam-vos", "torch", "timm", "segment-anything", "av", "numpy")
 _INTERRUPTED = 130
@@ -105,6 +106,10 @@ def run(
         _tell(quiet, opened.describe(), *_understood(plan))
         record = {"preset": preset, **settings.model_dump(mode="json")}
         with ResultWriter(out, settings=record, source=opened, versions=_versions(), overwrite=overwrite) as writer:
+            # Here, since importing torch takes seconds that a mistake in the input should not cost.
+            from vos.models.load import load_models
+            from vos.pipeline import VideoTracker
+
             models = load_models(settings, _fetch_with_bar)
             device = _device_name(models.segmenter.device)
             _tell(quiet, f"{preset}: {settings.model}, tracker {settings.tracker.name}, on {device}")
@@ -213,6 +218,8 @@ def _fetch_with_bar(name: str) -> Path:
 
 
 def _device_name(device: torch.device) -> str:
+    import torch
+
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"{device} ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
