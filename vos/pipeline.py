@@ -22,6 +22,7 @@ from vos.personalize import ScaleFit
 from vos.references import ClickBoxPrompt, FrameReferences, ReferencePlan, as_references
 from vos.segment import Segmenter
 from vos.settings import DEFAULT_PRESET, Settings, load_settings
+from vos.timing import StageTimes
 from vos.tracking import Tracker, tracker_class
 from vos.types import Frame, FrameResult, Prompts
 from vos.video import open_source, prefetch
@@ -75,18 +76,27 @@ class VideoTracker:
 
     def run(self, frames: Iterable[Frame], plan: ReferencePlan) -> Generator[FrameResult, None, None]:
         """Track the plan's references through frames of one size, in order from 0."""
-        options = self._settings.tracker.options
-        pass_ = _Pass(self._settings, self._models, tracker_class(self._settings.tracker.name)(options))
+        video = self.begin()
         ahead = prefetch(frames, _PREFETCH)
         try:
             for frame in ahead:
-                yield pass_.step(frame, plan.at(frame.index))
+                yield video.step(frame, plan.at(frame.index))
         finally:
             ahead.close()
 
 
-class _Pass:
-    """The state of one video's run."""
+    def begin(self) -> VideoPass:
+        """A fresh state for one video, for callers with a loop of their own."""
+        options = self._settings.tracker.options
+        return VideoPass(self._settings, self._models, tracker_class(self._settings.tracker.name)(options))
+
+
+class VideoPass:
+    """One video's run: what is known of its objects, and the step from frame to result.
+
+    Attributes:
+        times: seconds per stage: encode, locate, segment, merge, learn.
+    """
 
     def __init__(self, settings: Settings, models: Models, tracker: Tracker) -> None:
         self._settings = settings
@@ -95,14 +105,23 @@ class _Pass:
         fit = ScaleFit(steps=settings.fit.steps, learning_rate=settings.fit.learning_rate)
         self._segmenter = Segmenter(models.segmenter, settings.decoder, fit)
         self._objects = ObjectTable()
+        self.times = StageTimes(models.segmenter.device)
 
     @torch.inference_mode()
-    def step(self, frame: Frame, given: FrameReferences) -> FrameResult:
-        """One frame: track what is known, take in what is given, and answer."""
+    def step(self, frame: Frame, given: FrameReferences, features: Features | None = None) -> FrameResult:
+        """One frame: track what is known, take in what is given, and answer.
+
+        Args:
+            frame: the next frame, in order from 0.
+            given: the references on it.
+            features: the frame as this pass's models encode it, where that has been done already.
+        """
         new_ids = list(given.ids)
         if not new_ids and not len(self._objects):
             return FrameResult(frame, np.zeros(frame.size, dtype=np.uint8), ())
-        features = self._models.encode(frame)
+        if features is None:
+            with self.times.stage("encode"):
+                features = self._models.encode(frame)
         index_map, scores = self._follow(frame, features, new_ids)
         masks = self._reference_masks(features, given)
         for object_id, mask in masks.items():
@@ -114,8 +133,9 @@ class _Pass:
         threshold = self._settings.objects.uncertain_below
         objects = tuple(measure(index_map, i, scores[i], threshold, i in masks) for i in self._objects.ids)
         result = FrameResult(frame, index_map, objects)
-        self._learn(frame, features, masks)
-        self._tracker.update(result)
+        with self.times.stage("learn"):
+            self._learn(frame, features, masks)
+            self._tracker.update(result)
         return result
 
     def _follow(self, frame: Frame, features: Features, given: list[int]) -> tuple[np.ndarray, dict[int, float]]:
@@ -124,10 +144,13 @@ class _Pass:
         if not rows.size:
             return np.zeros(frame.size, dtype=np.uint8), {}
         ids = [self._objects.ids[row] for row in rows]
-        prompts = self._tracker.locate(frame, features).rows(rows)
-        found = self._segmenter.segment(ids, features.image, prompts)
-        winner = self._segmenter.merge(features.image, found.logits)
-        painted = self._objects.paint(np.where(winner >= 0, rows[winner], -1))
+        with self.times.stage("locate"):
+            prompts = self._tracker.locate(frame, features).rows(rows)
+        with self.times.stage("segment"):
+            found = self._segmenter.segment(ids, features.image, prompts)
+        with self.times.stage("merge"):
+            winner = self._segmenter.merge(features.image, found.logits)
+            painted = self._objects.paint(np.where(winner >= 0, rows[winner], -1))
         return painted, dict(zip(ids, found.scores.tolist(), strict=True))
 
     def _reference_masks(self, features: Features, given: FrameReferences) -> dict[int, np.ndarray]:
