@@ -20,20 +20,18 @@ from vos.errors import EvaluationError
 from vos.types import FrameResult
 
 from .bench import BenchResult, bench, dataset_pairs, drawn_pairs
+from .compare_cli import compare as compare_presets
 from .davis import Dataset, Task, open_dataset
 from .official import check_official
-from .parity import compare
+from .parity import SAME_IOU, compare
 from .report import Report, counted, percent, write_text
 from .run import Progress as RunProgress
 from .run import run_dataset
 from .scoring import SequenceScore, make_counter, score_dataset
 
-# Two masks that overlap this far are the same up to rounding.
-_AGREES = 0.98
-
 
 def register(app: typer.Typer) -> None:
-    """Adds `eval`, and `eval` under `bench`, to the main command (entry-point group `vos.commands`)."""
+    """Adds `eval`, `parity`, `compare`, and `eval` under `bench`, to the main command (group `vos.commands`)."""
     app.command("eval")(evaluate)
     benches = next((group.typer_instance for group in app.registered_groups if group.name == "bench"), None)
     if benches is None:
@@ -41,6 +39,7 @@ def register(app: typer.Typer) -> None:
         app.add_typer(benches, name="bench")
     benches.command("eval")(bench_eval)
     app.command("parity")(parity)
+    app.command("compare")(compare_presets)
 
 
 def evaluate(
@@ -137,28 +136,36 @@ def parity(
     override: list[str] = typer.Option([], "--override", metavar="KEY=VALUE", help="Change one setting."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
-    """Track DAVIS with a faithful preset and compare every mask with the reference program's."""
+    """Track DAVIS with a faithful preset and compare every mask with the reference program's.
+
+    A sequence agrees if the mean IoU of the masks is at least 0.98, or if its J&F is at most 1.5 under the reference's;
+    exit code 1 if one does not.
+    """
     chosen = None if sequences is None else [name.strip() for name in sequences.split(",") if name.strip()]
     dataset = open_dataset(davis, sequences=chosen)
     _track(dataset, results, preset, override, None, overwrite=False, quiet=quiet)
     found = [compare(dataset, name, results, reference) for name in dataset.names]
     table = Table(title=f"{preset} against {reference}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("sequence")
+    table.add_column("sequence", no_wrap=True)
     for column in ("mean IoU", "lowest", "J&F ours", "J&F reference", "difference"):
         table.add_column(column, justify="right")
-    table.add_column(f"frames under IoU {_AGREES}", overflow="fold")
+    table.add_column("verdict")
+    table.add_column(f"frames under IoU {SAME_IOU}", overflow="fold")
     for item in found:
         ours, theirs = ((score.j + score.f) / 2 for score in (item.ours, item.theirs))
-        apart = item.apart(_AGREES)
+        apart = item.apart()
+        verdict = "same" if item.mean_iou >= SAME_IOU else "J&F agrees" if item.agrees else "APART"
         numbers = (f"{item.mean_iou:.4f}", f"{item.iou.min():.3f}", percent(ours), percent(theirs))
         frames = f"{len(apart)}: {', '.join(apart)}" if apart else "none"
-        table.add_row(item.sequence, *numbers, f"{item.difference:+.2f}", frames)
+        table.add_row(item.sequence, *numbers, f"{item.difference:+.2f}", verdict, frames)
     stdout.print(table)
     mean = sum(item.mean_iou for item in found) / len(found)
     worst = min(found, key=lambda item: item.mean_iou)
     stdout.print(
         f"mean IoU {mean:.4f} over {counted(len(found), 'sequence')}; lowest {worst.mean_iou:.4f} ({worst.sequence})"
     )
+    if not all(item.agrees for item in found):
+        raise typer.Exit(1)
 
 
 def bench_eval(

@@ -39,6 +39,8 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { padding: 6px 10px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; }
 th:first-child, td:first-child { text-align: left; }
+table.wide { font-size: 12.5px; } .wide th, .wide td { padding: 6px 3px; } .wide th { vertical-align: bottom; }
+.wide td:first-child { white-space: normal; }
 tfoot td { font-weight: 700; border-bottom: 0; }
 td a { color: inherit; }
 img { display: block; max-width: 100%; height: auto; }
@@ -69,15 +71,26 @@ def html_page(report: Report, results: Path) -> str:
     require_matplotlib()
     sections = [_sequence(report, score, worst_frames(report.dataset, results, score)) for score in report.scores]
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in report.notes())
-    title = escape(report.title)
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}: J&amp;F</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
-        "<body><main>"
-        f'<h1>{title}</h1><p class="about">{_about(report)}</p>{_cards(report)}{notes}'
-        f"<section><h2>Sequences</h2>{_svg(bar_figure(report), 'J and F of every sequence')}"
+    body = (
+        f'<h1>{escape(report.title)}</h1><p class="about">{_about(report)}</p>{_cards(report)}{notes}'
+        f"<section><h2>Sequences</h2>{svg(bar_figure(report), 'J and F of every sequence')}"
         f'<div class="scroll">{_sequence_table(report)}</div></section>{"".join(sections)}'
-        f"<footer>{_legend(report)}</footer></main></body></html>\n"
+        f"<footer>{_legend(report)}</footer>"
+    )
+    return page(f"{report.title}: J&F", body)
+
+
+def page(title: str, body: str) -> str:
+    """A whole page in this room's style.
+
+    Args:
+        title: plain text.
+        body: HTML.
+    """
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
+        f"<body><main>{body}</main></body></html>\n"
     )
 
 
@@ -150,7 +163,7 @@ def _sequence(report: Report, score: SequenceScore, worst: list[WorstFrame]) -> 
         )
     return (
         f'<section id="{name}"><h2>{name}</h2><div>{numbers}</div>'
-        f"{_svg(time_figure(score, worst), f'J and F of {score.name} over time')}"
+        f"{svg(time_figure(score, worst), f'J and F of {score.name} over time')}"
         f'<div class="worst">{pictures}</div>{objects}</section>'
     )
 
@@ -182,14 +195,16 @@ def _legend(report: Report) -> str:
 def _jpeg(picture: np.ndarray) -> str:
     data = io.BytesIO()
     Image.fromarray(picture).save(data, format="JPEG", quality=85)
-    return _data_uri("image/jpeg", data.getvalue())
+    return data_uri("image/jpeg", data.getvalue())
 
 
-def _svg(figure: Figure, text: str) -> str:
+def svg(figure: Figure, text: str) -> str:
+    """A figure as an <img>; `text` says what it shows."""
     data = io.BytesIO()
     figure.savefig(data, format="svg")
-    return f'<img class="figure" src="{_data_uri("image/svg+xml", data.getvalue())}" alt="{escape(text)}">'
+    return f'<img class="figure" src="{data_uri("image/svg+xml", data.getvalue())}" alt="{escape(text)}">'
 
 
-def _data_uri(kind: str, data: bytes) -> str:
+def data_uri(kind: str, data: bytes) -> str:
+    """Bytes of a media type, such as image/jpeg, as an address that holds them."""
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"

@@ -14,6 +14,11 @@ from . import metrics
 from .davis import Dataset, Sequence, read_index_map, result_path
 from .scoring import SequenceScore, score_sequence
 
+# Masks that overlap this far are the same up to rounding.
+SAME_IOU = 0.98
+# Percent of J&F.
+MARGIN = 1.5
+
 
 @dataclass(frozen=True)
 class Parity:
@@ -41,7 +46,12 @@ class Parity:
         """Our J&F less the reference's, percent."""
         return 100 * (_jf(self.ours) - _jf(self.theirs))
 
-    def apart(self, below: float) -> tuple[str, ...]:
+    @property
+    def agrees(self) -> bool:
+        """The same masks, or (where the reference flips on single pixels) at least its J&F within a margin."""
+        return self.mean_iou >= SAME_IOU or self.difference >= -MARGIN
+
+    def apart(self, below: float = SAME_IOU) -> tuple[str, ...]:
         """Frames in which some object's overlap is less than `below`."""
         return tuple(frame for frame, row in zip(self.frames, self.iou, strict=True) if row.min() < below)
 

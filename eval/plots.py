@@ -77,7 +77,7 @@ def worst_frames(dataset: Dataset, results: Path, score: SequenceScore) -> list[
 def bar_figure(report: Report) -> Figure:
     """J and F of every sequence as horizontal bars, with J&F in figures."""
     scores = report.scores
-    figure = _figure(9, 1.3 + 0.42 * len(scores))
+    figure = new_figure(9, 1.3 + 0.42 * len(scores))
     axes = figure.add_subplot()
     rows = np.arange(len(scores))
     axes.barh(rows - 0.19, [100 * s.j for s in scores], 0.36, color=J_COLOUR, label="J  region")
@@ -93,14 +93,14 @@ def bar_figure(report: Report) -> Figure:
     axes.tick_params(length=0, labelsize=9, colors=INK)
     axes.grid(axis="x", color=GRID)
     axes.set_axisbelow(True)
-    _bare(axes)
+    bare(axes)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
 
 
 def time_figure(score: SequenceScore, worst: list[WorstFrame]) -> Figure:
     """J and F over the frames of one sequence, the worst frames marked."""
-    figure = _figure(9, 2.4)
+    figure = new_figure(9, 2.4)
     _draw_time(figure.add_subplot(), score, worst)
     return figure
 
@@ -109,7 +109,7 @@ def sequence_figure(score: SequenceScore, worst: list[WorstFrame]) -> Figure:
     """`time_figure` above the worst frames: image, ground truth and prediction side by side."""
     height, width = worst[0].image.shape[:2]
     row = 9 / 3 * height / width + 0.3
-    figure = _figure(9, 2.7 + row * len(worst))
+    figure = new_figure(9, 2.7 + row * len(worst))
     grid = figure.add_gridspec(1 + len(worst), 3, height_ratios=[2.4, *[row] * len(worst)])
     axes = figure.add_subplot(grid[0, :])
     _draw_time(axes, score, worst)
@@ -226,16 +226,18 @@ def _draw_time(axes: Axes, score: SequenceScore, worst: list[WorstFrame]) -> Non
     axes.grid(color=GRID)
     axes.set_axisbelow(True)
     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.12), ncols=2, frameon=False, fontsize=8, borderaxespad=0)
-    _bare(axes)
+    bare(axes)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure in this room's style; sizes in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
-def _bare(axes: Axes) -> None:
+def bare(axes: Axes) -> None:
+    """Takes the frame off."""
     for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_visible(False)
 

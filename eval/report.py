@@ -132,8 +132,8 @@ class Report:
         overall = folder / f"global_results-{self.dataset.subset}.csv"
         rows = folder / f"per-sequence_results-{self.dataset.subset}.csv"
         per_object = [(o.name, _csv(o.j_statistic.mean), _csv(o.f_statistic.mean)) for o in self.objects]
-        write_text(overall, _csv_text(MEASURES, [[_csv(self.overall[name]) for name in MEASURES]]))
-        write_text(rows, _csv_text(("Sequence", "J-Mean", "F-Mean"), per_object))
+        write_text(overall, csv_text(MEASURES, [[_csv(self.overall[name]) for name in MEASURES]]))
+        write_text(rows, csv_text(("Sequence", "J-Mean", "F-Mean"), per_object))
         return overall, rows
 
     def table(self, *, per_object: bool = False) -> Table:
@@ -238,7 +238,8 @@ def _csv(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.{_DECIMALS}f}"
 
 
-def _csv_text(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def csv_text(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """CSV with a header line, lines ended by a line feed."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

@@ -72,18 +72,18 @@ def run_dataset(
     if dataset.task is not Task.SEMI_SUPERVISED:
         raise EvaluationError("--run tracks from the first annotation, which is the semi-supervised task")
     sequences = [dataset.sequence(name) for name in dataset.names]
-    images = {sequence.name: _images(sequence) for sequence in sequences}
+    images = {sequence.name: image_names(sequence) for sequence in sequences}
     if overwrite:
         for sequence in sequences:
-            _forget(out / sequence.name)
-    _settle(out, settings, replace=overwrite)
+            forget(out / sequence.name)
+    settle(out, settings, replace=overwrite)
     for sequence in sequences:
         folder = out / sequence.name
         if (folder / DONE).is_file():
             on_progress(Progress(sequence.name, len(sequence.frames), len(sequence.frames), resumed=True))
             yield score_sequence(sequence, out, tolerance=tolerance, counter=counter)
             continue
-        _forget(folder)
+        forget(folder)
         scorer = SequenceScorer(sequence, tolerance=tolerance, counter=counter)
         began = time.monotonic()
         frames = len(images[sequence.name])
@@ -91,17 +91,22 @@ def run_dataset(
         reference, _ = sequence.annotation(sequence.frames[0])
         for result in track(str(sequence.images), reference.astype(np.uint8)):
             name = Path(result.frame.name).stem
-            _write_mask(result_path(out, sequence.name, name), result.index_map)
+            write_mask(result_path(out, sequence.name, name), result.index_map)
             scorer.update(name, result.index_map)
             done += 1
             on_progress(Progress(sequence.name, done, frames))
         score = scorer.finish()
         facts = {"frames": done, "seconds": round(time.monotonic() - began, 3), "settings": dict(settings)}
-        _write_json(folder / DONE, facts)
+        write_json(folder / DONE, facts)
         yield score
 
 
-def _images(sequence: Sequence) -> tuple[str, ...]:
+def image_names(sequence: Sequence) -> tuple[str, ...]:
+    """Names of the frames to track, which begin with the first annotated one.
+
+    Raises:
+        EvaluationError: there is none, or the first has no annotation.
+    """
     folder = sequence.images
     names = sorted(p.stem for p in folder.glob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
     if not names:
@@ -114,8 +119,13 @@ def _images(sequence: Sequence) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _settle(out: Path, settings: Mapping[str, Any], *, replace: bool) -> None:
-    """Keeps the settings in `out`, or finds that it holds results of others."""
+def settle(out: Path, settings: Mapping[str, Any], *, replace: bool) -> None:
+    """Keeps the settings in `out`, or finds that it holds results of others.
+
+    Raises:
+        EvaluationError: `out` was made with other settings, or by something else.
+        OutputError: it cannot be written.
+    """
     path = out / SETTINGS
     if path.is_file() and not replace:
         try:
@@ -130,7 +140,7 @@ def _settle(out: Path, settings: Mapping[str, Any], *, replace: bool) -> None:
         return
     if out.is_dir() and not replace and any(out.iterdir()):
         raise EvaluationError(f"{out} is not empty and not of an earlier run; choose another folder, or --overwrite")
-    _write_json(path, dict(settings))
+    write_json(path, dict(settings))
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -148,8 +158,8 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _forget(folder: Path) -> None:
-    """Removes what a run left in a sequence's folder, the marker first; other files stay."""
+def forget(folder: Path) -> None:
+    """Removes what a run left in a sequence's folder, the marker first; other files stay. OutputError if it cannot."""
     try:
         (folder / DONE).unlink(missing_ok=True)
         for pattern in ("*.png", "*.part"):
@@ -159,13 +169,15 @@ def _forget(folder: Path) -> None:
         raise OutputError(f"cannot clear {folder}: {error.strerror or error}") from error
 
 
-def _write_mask(path: Path, index_map: np.ndarray) -> None:
+def write_mask(path: Path, index_map: np.ndarray) -> None:
+    """Writes an index map, uint8 (H, W), as a PNG with the DAVIS palette. OutputError if it cannot be written."""
     image = Image.fromarray(index_map)
     image.putpalette(davis_palette().tobytes())
     _write(path, lambda part: image.save(part, format="PNG"))
 
 
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes a JSON file. OutputError if it cannot be written."""
     text = json.dumps(value, indent=1)
     _write(path, lambda part: part.write_text(text, encoding="utf-8"))
 

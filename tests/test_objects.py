@@ -52,5 +52,6 @@ def test_measure_by_hand() -> None:
     found = measure(index_map, 4, score=0.8, uncertain_below=0.5, given=False)
     assert (found.box, found.area, found.state) == ((2.0, 1.0, 4.0, 2.0), 6, State.VISIBLE)
     assert measure(index_map, 4, 0.4, 0.5, False).state is State.UNCERTAIN
+    assert measure(index_map, 4, 1.008, 0.5, False).score == 1
     gone = measure(index_map, 9, 0.8, 0.5, False)
     assert (gone.state, gone.score, gone.box, gone.area) == (State.ABSENT, 0.0, None, 0)

@@ -135,6 +135,28 @@ def test_an_object_that_vanishes_ends_nothing(run: Run, preset: str) -> None:
     assert all([o.id for o in r.objects] == [1, 2] for r in results)
 
 
+def test_an_object_that_its_tracker_does_not_find_on_its_own_reference_is_absent_later(run: Run) -> None:
+    images, truth = clip([LEFT], 2)
+    results = run(images, truth[0], "persam-f", tracker__matching__presence=1.0)
+    np.testing.assert_array_equal(results[0].index_map, truth[0])
+    assert results[1].objects[0].state is State.ABSENT
+    assert not results[1].index_map.any()
+
+
+def test_running_out_of_memory_is_said_in_one_line(
+    mobile_sam: SegmentAnything, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(image: np.ndarray) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate ...")
+
+    monkeypatch.setattr(mobile_sam, "encode", full)
+    images, truth = clip([LEFT], 1)
+    plan = ReferencePlan.build(as_references(truth[0]), frame_size=(240, 320))
+    tracker = VideoTracker(load_settings("persam"), Models(mobile_sam, None))
+    with pytest.raises(vos.VosError, match=r"out of memory on .* at frame 0 \(320x240\); track fewer objects"):
+        list(tracker.run([Frame(0, images[0])], plan))
+
+
 def test_the_public_call_streams(checkpoint: Path) -> None:
     images, truth = clip([LEFT], 3)
     drawn = []

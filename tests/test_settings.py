@@ -41,6 +41,24 @@ def test_overrides_as_text_and_as_mapping() -> None:
     assert load_settings("persam", ["weights=my=file.pt"]).weights == Path("my=file.pt")
 
 
+def test_an_optional_setting_is_unset_by_none() -> None:
+    given = load_settings("persam", ["tracker.matching.presence=0.3", "tracker.matching.presence=none", "weights=none"])
+    assert given.tracker.options.model_dump()["presence"] is None
+    assert given.weights is None
+
+
+def test_values_given_as_they_are_are_not_parsed() -> None:
+    assert load_settings("persam", [("weights", Path("#1: old.pt"))]).weights == Path("#1: old.pt")
+    assert load_settings("persam", ["weights=~/w.pt"]).weights == Path.home() / "w.pt"
+    assert load_settings("persam", "decoder.cascade=2").decoder.cascade == 2
+
+
+@pytest.mark.parametrize(("preset", "overrides"), [(None, ()), (3, ()), ("persam", {3: 2})])
+def test_what_is_not_text_is_refused(preset: object, overrides: object) -> None:
+    with pytest.raises(SettingsError):
+        load_settings(preset, overrides)
+
+
 def test_a_preset_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("description: mine\ndecoder: {cascade: 1}\n")
@@ -59,8 +77,14 @@ def test_a_preset_from_a_file(tmp_path: Path) -> None:
         ("tracker.psychic.x=1", "unknown setting 'tracker.psychic'; valid in tracker: name, "),
         ("tracker.matching.ponts=1", "unknown setting 'tracker.matching.ponts'; valid in tracker.matching: points, "),
         ("tracker.matching.points=99", "setting 'tracker.matching.points': input should be less than or equal to 16"),
-        ("cascade", "--set cascade: expected KEY=VALUE, for example decoder.cascade=2"),
-        ("=3", "--set =3: expected KEY=VALUE"),
+        ("cascade", "setting 'cascade': expected KEY=VALUE, for example decoder.cascade=2"),
+        ("=3", "setting '=3': expected KEY=VALUE"),
+        (
+            "decoder=9",
+            "'decoder' is a section of settings, not one value; set one of its own, as in decoder.NAME=VALUE",
+        ),
+        ("weights=5", "setting 'weights': expected a path; found 5"),
+        ("fit.learning_rate=.inf", "setting 'fit.learning_rate': input should be a finite number"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(override: str, message: str) -> None:

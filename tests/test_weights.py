@@ -31,6 +31,7 @@ from typer.testing import CliRunner
 from vos import weights
 from vos.cli import weights as cli
 from vos.errors import WeightsError
+from vos.models.sam import read_checkpoint
 from vos.pip_archive import fetch_member
 from vos.weights import Checkpoint, PipSource, Source, UrlSource, registry, sources, store
 
@@ -319,7 +320,8 @@ def test_failure_names_the_file_to_bring_along(monkeypatch: pytest.MonkeyPatch, 
 def test_unwritable_cache(server: Site, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(
-        WeightsError, match=r"^cannot store .*tiny\.pt: .*; free space or set VOS_CACHE to another folder$"
+        WeightsError,
+        match=r"^cannot store .*tiny\.pt: Not a directory; set VOS_CACHE to a folder that can be written$",
     ):
         obtain(make_checkpoint(UrlSource(server.url)), tmp_path / "file" / "weights")
     assert server.seen == []
@@ -332,7 +334,7 @@ def test_full_disk_is_not_blamed_on_the_source(tmp_path: Path) -> None:
         def fetch(self, part: Path, size: int, progress: object) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(WeightsError, match=r"^cannot store .*: No space left on device; free space or"):
+    with pytest.raises(WeightsError, match=r"^cannot store .*: No space left on device; free space or set VOS_CACHE"):
         obtain(make_checkpoint(Full()), tmp_path)  # type: ignore[arg-type]
 
 
@@ -590,3 +592,19 @@ def test_bar_on_a_terminal_goes_away(capsys: pytest.CaptureFixture[str], monkeyp
     assert "1.0/1.0 kB" in captured.err
     assert "/100 bytes" not in captured.err
     assert captured.err.endswith("\x1b[1A\x1b[2K")
+
+
+# --- checkpoints that are not ---
+
+
+def test_what_is_no_checkpoint_is_said_in_one_line(tmp_path: Path) -> None:
+    (picture := tmp_path / "mask.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    with pytest.raises(WeightsError) as caught:
+        read_checkpoint(picture)
+    assert str(caught.value) == (
+        f"{picture}: not a readable checkpoint (not of PyTorch's format, or damaged); "
+        "download it again or give another file"
+    )
+    with pytest.raises(WeightsError) as caught:
+        read_checkpoint(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: a folder, not a checkpoint file; give the file itself"

@@ -26,7 +26,7 @@ class BoxOf(str, Enum):
 class MatchingSettings(BaseModel):
     """Options of feature matching."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     points: int = Field(2, ge=1, le=16, description="positive points: the best locations of the prior")
     center: bool = Field(True, description="the box's centre as a further positive point")

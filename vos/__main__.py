@@ -1,6 +1,16 @@
-"""`python -m vos`, the same as the `vos` command."""
+"""`python -m vos` and the `vos` command."""
 
-from vos.cli.main import main
+import sys
+
+
+def main() -> None:
+    """Start the command line; Ctrl-C while it is being imported ends it without a traceback."""
+    try:
+        from vos.cli.main import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()
+
 
 if __name__ == "__main__":
     main()

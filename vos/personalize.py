@@ -20,20 +20,20 @@ _BIN = 0.25
 _COVERED = 0.5
 
 
-def target_embedding(prior: FeatureMap, weights: torch.Tensor) -> torch.Tensor:
+def target_embedding(prior: FeatureMap, cells: torch.Tensor) -> torch.Tensor:
     """The object's embedding: (mean + max) / 2 of its features, L2-normalised.
 
     Args:
         prior: the reference frame's features, (C, h, w).
-        weights: bool (h, w), the cells that belong to the object; at least one.
+        cells: bool (h, w), the cells that belong to the object; at least one.
 
     Returns:
         float (C,), unit length.
     """
-    cells = prior.features[:, weights]
-    if cells.shape[1] == 0:
+    own = prior.features[:, cells]
+    if own.shape[1] == 0:
         raise ValueError("an object needs at least one cell of the feature grid")
-    return F.normalize((cells.mean(1) + cells.amax(1)) / 2, dim=0)
+    return F.normalize((own.mean(1) + own.amax(1)) / 2, dim=0)
 
 
 def covered_cells(prior: FeatureMap, mask: np.ndarray) -> torch.Tensor:

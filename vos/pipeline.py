@@ -9,12 +9,14 @@ What is kept between frames is O(objects); nothing is O(frames).
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vos.errors import ReferenceInputError
+from vos.errors import DeviceError, ReferenceInputError
 from vos.models.features import Features
 from vos.models.load import Models, load_models
 from vos.objects import ObjectTable, measure
@@ -23,7 +25,7 @@ from vos.references import ClickBoxPrompt, FrameReferences, ReferencePlan, as_re
 from vos.segment import Segmenter
 from vos.settings import DEFAULT_PRESET, Settings, load_settings
 from vos.timing import StageTimes
-from vos.tracking import Tracker, tracker_class
+from vos.tracking import Tracker, make_tracker
 from vos.types import Frame, FrameResult, Prompts
 from vos.video import open_source, prefetch
 from vos.weights import fetch
@@ -36,13 +38,14 @@ def track(
     source: Any,
     references: Any,
     *,
-    preset: str = DEFAULT_PRESET,
+    preset: str | Path = DEFAULT_PRESET,
     overrides: Mapping[str, Any] | Iterable[str] = (),
 ) -> Iterator[FrameResult]:
     """Track objects through a video: one result per frame, as soon as it is known.
 
     Args:
-        source: a video file, a folder or glob of images, or any iterable of uint8 RGB arrays (H, W, 3).
+        source: a video file, a folder or glob of images, a list of image files, or any iterable of uint8 RGB arrays
+            (H, W, 3) or Pillow images.
         references: what to track: a mask file or index map (frame 0), a `MaskReference`, `Click` or `BoxPrompt`, a list
             of these, or a dict {frame: any of these}.
         preset: a name from `vos presets`, or the path of a YAML file.
@@ -84,11 +87,25 @@ class VideoTracker:
         finally:
             ahead.close()
 
-
     def begin(self) -> VideoPass:
         """A fresh state for one video, for callers with a loop of their own."""
-        options = self._settings.tracker.options
-        return VideoPass(self._settings, self._models, tracker_class(self._settings.tracker.name)(options))
+        return VideoPass(self._settings, self._models, make_tracker(self._settings.tracker.parts))
+
+
+@contextmanager
+def _memory_errors(frame: Frame, device: torch.device) -> Iterator[None]:
+    """Running out of memory is something a user can mend: a DeviceError that says where it happened."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        full = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+        if not full:
+            raise
+        h, w = frame.size
+        raise DeviceError(
+            f"out of memory on {device} at frame {frame.index} ({w}x{h}); track fewer objects at a time or smaller "
+            "frames, or use another device"
+        ) from error
 
 
 class VideoPass:
@@ -115,7 +132,15 @@ class VideoPass:
             frame: the next frame, in order from 0.
             given: the references on it.
             features: the frame as this pass's models encode it, where that has been done already.
+
+        Raises:
+            DeviceError: out of memory.
+            ReferenceInputError: clicks or a box on this frame that SAM makes nothing of.
         """
+        with _memory_errors(frame, self._models.segmenter.device):
+            return self._step(frame, given, features)
+
+    def _step(self, frame: Frame, given: FrameReferences, features: Features | None) -> FrameResult:
         new_ids = list(given.ids)
         if not new_ids and not len(self._objects):
             return FrameResult(frame, np.zeros(frame.size, dtype=np.uint8), ())
@@ -175,8 +200,17 @@ class VideoPass:
             self._tracker.add(object_id, frame, features, mask)
         if masks:
             rows = np.array([self._objects.row(i) for i in masks])
-            prompts: Prompts = self._tracker.locate(frame, features).rows(rows)
+            prompts = _or_own_box(self._tracker.locate(frame, features).rows(rows), list(masks.values()))
             self._segmenter.learn(list(masks), features.image, prompts, list(masks.values()))
+
+
+def _or_own_box(prompts: Prompts, masks: Sequence[np.ndarray]) -> Prompts:
+    """Prompts on the reference frame; where the tracker has none for an object, the box of its mask, bool (H, W)."""
+    boxes = prompts.boxes.copy()
+    for row in np.flatnonzero(~prompts.active).tolist():
+        ys, xs = np.nonzero(masks[row])
+        boxes[row] = xs.min(), ys.min(), xs.max(), ys.max()
+    return prompts.with_boxes(boxes)
 
 
 def _batched(given: Sequence[ClickBoxPrompt]) -> Prompts:

@@ -111,11 +111,11 @@ class Segmenter:
         settings = self._settings
         low, scores, boxes = self._first(ids, image, self._model.decode(image, prompts))
         if settings.cascade >= 2:
-            second = prompts.with_boxes(boxes) if settings.second_box else _points_alone(prompts)
+            second = _reboxed(prompts, boxes if settings.second_box else np.full_like(boxes, np.nan))
             low, scores = _best(self._model.decode(image, second, low))
         if settings.cascade >= 3:
-            third = prompts.with_boxes(self._boxes(image, low))
-            low, scores = _best(self._model.decode(image, third if third.active.all() else prompts, low))
+            third = _reboxed(prompts, self._boxes(image, low))
+            low, scores = _best(self._model.decode(image, third, low))
         return low, scores
 
     def _first(
@@ -169,7 +169,8 @@ def _best(candidates: Candidates) -> tuple[torch.Tensor, torch.Tensor]:
     return candidates.pick(candidates.scores.argmax(1))
 
 
-def _points_alone(prompts: Prompts) -> Prompts:
-    """Drop the boxes of rows that have a point to go by."""
+def _reboxed(prompts: Prompts, boxes: np.ndarray) -> Prompts:
+    """The same points with other boxes, float32 (N, 4); a row that would be left with nothing keeps its own box."""
     has_point = (prompts.labels == 1).any(axis=1)
-    return prompts.with_boxes(np.where(has_point[:, None], np.float32(np.nan), prompts.boxes))
+    nothing = np.isnan(boxes).any(axis=1) & ~has_point
+    return prompts.with_boxes(np.where(nothing[:, None], prompts.boxes, boxes))

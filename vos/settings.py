@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from vos.errors import SettingsError
-from vos.tracking import known_trackers, tracker_class
+from vos.tracking import known_trackers, tracker_class, tracker_parts
 
 DEFAULT_PRESET = "persam-f"
 
@@ -33,7 +33,7 @@ FeatureSource = Literal[
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class First(str, Enum):
@@ -72,11 +72,11 @@ class ObjectSettings(_Section):
 
 
 class TrackerSettings(BaseModel):
-    """Which tracker, and the options of each by its name, e.g. tracker.matching.points."""
+    """Which tracker, or several joined with +, and the options of each by its own name: tracker.matching.points."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str = Field("matching", description="how objects are found in the next frame")
+    name: str = Field("matching", description="how objects are found in the next frame; + joins several: matching+klt")
 
     @model_validator(mode="before")
     @classmethod
@@ -85,7 +85,7 @@ class TrackerSettings(BaseModel):
             return data
         read = dict(data)
         if isinstance(read.get("name", ""), str):
-            tracker_class(read.get("name", "matching"))
+            tracker_parts(read.get("name", "matching"))
         for key in read:
             if key == "name":
                 continue
@@ -97,10 +97,15 @@ class TrackerSettings(BaseModel):
         return read
 
     @property
-    def options(self) -> BaseModel:
-        """The chosen tracker's options, an instance of its own `Settings`."""
+    def parts(self) -> dict[str, BaseModel]:
+        """The options of each tracker that the name joins, by its own name and in that order."""
         extra = self.model_extra or {}
-        return extra.get(self.name) or tracker_class(self.name).Settings()
+        return {part: extra.get(part) or tracker_class(part).Settings() for part in tracker_parts(self.name)}
+
+    @property
+    def options(self) -> BaseModel:
+        """The chosen tracker's options, an instance of its own `Settings`; of a combination, its first part's."""
+        return next(iter(self.parts.values()))
 
 
 class Settings(_Section):
@@ -128,9 +133,15 @@ class Settings(_Section):
     objects: ObjectSettings = ObjectSettings()
     tracker: TrackerSettings = Field(default_factory=TrackerSettings)  # made when needed: it loads a tracker
 
+    @field_validator("weights", "features_weights", "cache_embeddings")
+    @classmethod
+    def _at_home(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser()
+
     @field_serializer("tracker")
     def _with_options(self, tracker: TrackerSettings) -> dict[str, Any]:
-        return {"name": tracker.name, tracker.name: tracker.options.model_dump(mode="json")}
+        parts = {name: options.model_dump(mode="json") for name, options in tracker.parts.items()}
+        return {"name": tracker.name, **parts}
 
 
 def preset_names() -> tuple[str, ...]:
@@ -145,19 +156,26 @@ def preset_description(name: str) -> str:
     return str(_read_preset(name).get("description", ""))
 
 
-def load_settings(preset: str = DEFAULT_PRESET, overrides: Mapping[str, Any] | Iterable[str] = ()) -> Settings:
+def load_settings(
+    preset: str | Path = DEFAULT_PRESET, overrides: Mapping[str, Any] | Iterable[str | tuple[str, Any]] = ()
+) -> Settings:
     """Settings of a preset with single settings changed.
 
     Args:
         preset: a name from `preset_names()`, or the path of a YAML file.
-        overrides: {"decoder.cascade": 2} or ["decoder.cascade=2"]; later ones win.
+        overrides: {"decoder.cascade": 2}, or a list of "decoder.cascade=2" and ("decoder.cascade", 2); later ones win.
 
     Raises:
         SettingsError: unknown preset, unknown setting, or a value that does not fit.
     """
-    tree = {key: value for key, value in _read_preset(preset).items() if key != "description"}
-    pairs = overrides.items() if isinstance(overrides, Mapping) else (_split(text) for text in overrides)
-    for key, value in pairs:
+    if not isinstance(preset, (str, Path)):
+        raise SettingsError(f"a preset is a name or the path of a YAML file, found {type(preset).__name__}")
+    tree = {key: value for key, value in _read_preset(str(preset)).items() if key != "description"}
+    changes: Iterable[Any] = overrides.items() if isinstance(overrides, Mapping) else overrides
+    for change in [changes] if isinstance(changes, str) else changes:
+        key, value = _split(change) if isinstance(change, str) else change
+        if not isinstance(key, str):
+            raise SettingsError(f"a setting's name is text such as decoder.cascade, found {key!r}")
         _put(tree, key, value)
     return _validated(Settings, tree, "")
 
@@ -218,7 +236,9 @@ def _read_preset(name: str) -> dict[str, Any]:
 def _split(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise SettingsError(f"--set {text}: expected KEY=VALUE, for example decoder.cascade=2")
+        raise SettingsError(f"setting '{text}': expected KEY=VALUE, for example decoder.cascade=2")
+    if value.strip().lower() == "none":
+        return key.strip(), None
     try:
         return key.strip(), yaml.safe_load(value)
     except yaml.YAMLError:
@@ -253,6 +273,10 @@ def _explain(model: type[BaseModel], error: ValidationError, prefix: str) -> str
             fields = fields.model_fields[part].annotation  # type: ignore[assignment]
         inside = f" in {section}" if section else ""
         return f"unknown setting '{key}'; valid{inside}: {_listed(fields.model_fields)}"
+    if first["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return f"'{key}' is a section of settings, not one value; set one of its own, as in {key}.NAME=VALUE"
+    if first["type"] == "path_type":
+        return f"setting '{key}': expected a path; found {first['input']!r}"
     value = first["input"]
     shown = "none" if value is None else repr(value) if isinstance(value, str) else str(value)
     message = first["msg"][0].lower() + first["msg"][1:]

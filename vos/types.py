@@ -108,9 +108,6 @@ class Prompts:
         """The same points with other boxes, float32 (N, 4)."""
         return Prompts(self.points, self.labels, boxes)
 
-    def without_boxes(self) -> Prompts:
-        return self.with_boxes(np.full_like(self.boxes, np.nan))
-
     def rows(self, which: np.ndarray) -> Prompts:
         """The rows `which`, a bool (N,) or integer index array."""
         return Prompts(self.points[which], self.labels[which], self.boxes[which])

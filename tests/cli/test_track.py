@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -112,7 +114,7 @@ def test_results_are_replaced_only_with_leave(vos: Vos, scene: Scene, checkpoint
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopping_leaves_valid_results(how: signal.Signals, checkpoint: Path, tmp_path: Path) -> None:
     images, _ = clip([], 200, size=(64, 96))
     mask = np.zeros((64, 96), np.uint8)
@@ -142,6 +144,40 @@ def test_stopping_leaves_valid_results(how: signal.Signals, checkpoint: Path, tm
     with av.open(str(out / "overlay.mp4")) as overlay:
         assert sum(1 for _ in overlay.decode(video=0)) == len(masks)
     assert not list(out.rglob("*.part"))
+
+
+def test_a_reader_that_goes_away_stops_nothing(scene: Scene, checkpoint: Path, tmp_path: Path) -> None:
+    """`vos track ... | head -1`: the results are files, so the run goes on."""
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [VOS, "track", scene.video, "--ref", scene.mask, "-o", out], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert process.wait(timeout=120) == 0, errors
+    assert errors == b""
+    assert json.loads((out / "track.json").read_text())["complete"] is True
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode there")
+def test_a_file_name_that_is_not_text(scene: Scene, checkpoint: Path, tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/one\xe9.mp4"
+    os.rename(scene.video, name)
+    done = subprocess.run([VOS, "track", name, "--ref", scene.mask, "-o", tmp_path / "out"], capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert b"one" in done.stdout
+    assert json.loads((tmp_path / "out" / "track.json").read_text())["complete"] is True
+
+
+def test_the_record_is_enough_to_repeat_a_run(vos: Vos, scene: Scene, checkpoint: Path, tmp_path: Path) -> None:
+    arguments = ("--box", "1:10,20,30,40:7", "--click", "-1:5,5:7", "--device", "cpu", "-o", tmp_path / "out")
+    assert vos("track", scene.video, "--ref", scene.mask, *arguments).code == 0
+    record = json.loads((tmp_path / "out" / "track.json").read_text())
+    assert record["references"] == [f"--ref 0:{scene.mask}", "--click -1:5,5:7", "--box 1:10,20,30,40:7"]
+    assert record["settings"]["device"] == "cpu"
 
 
 def test_a_real_clip_from_one_click(vos: Vos, checkpoint: Path, tmp_path: Path) -> None:

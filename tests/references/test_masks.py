@@ -51,6 +51,8 @@ def refused(message: str, array: np.ndarray) -> None:
         MASK.astype(bool)[..., None],
         MASK,
         MASK[..., None],
+        MASK[None],
+        MASK[None].astype(bool),
         MASK * np.uint8(255),
         MASK.astype(np.int64),
         MASK.astype(np.uint16) * 65535,
@@ -149,6 +151,24 @@ def test_the_void_colour_is_background() -> None:
     found = understand(davis_palette()[np.where(TWO == 1, 255, TWO)])
     assert found.ids == (2,)
     assert found.notes[1] == "255 beside other ids is void, as in DAVIS, and was taken as background"
+
+
+@pytest.mark.parametrize("ids", [(128, 255), (85, 170, 255), (32, 255)])
+def test_the_brightest_of_spread_grey_values_is_an_object(ids: tuple[int, ...]) -> None:
+    grey = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for k, value in enumerate(ids):
+        grey[10 + 30 * k : 30 + 30 * k, 20:90] = value
+    found = understand(grey)
+    assert (found.ids, found.notes) == (ids, ())
+    indexed = Image.fromarray(grey)
+    indexed.putpalette(davis_palette().tobytes())
+    assert understand_image(indexed).ids == ids[:-1]
+
+
+def test_255_beside_small_grey_ids_is_void() -> None:
+    found = understand(np.where(TWO == 2, 255, TWO * np.uint8(31)).astype(np.uint8))
+    assert found.ids == (31,)
+    assert found.notes == ("255 beside other ids is void, as in DAVIS, and was taken as background",)
 
 
 def test_other_colours_are_numbered_as_they_appear() -> None:

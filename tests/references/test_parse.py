@@ -136,6 +136,11 @@ def test_malformed_boxes(text: str) -> None:
             "(x0,y0 is the top left corner, x1,y1 the bottom right)",
         ),
         (lambda _: Click(0, float("nan"), 0), "", "click: coordinates must be finite numbers, got nan"),
+        (
+            lambda _: Click(0, 1, 2, positive="no"),  # type: ignore[arg-type]
+            "",
+            "click: positive must be True or False, got 'no'",
+        ),
         (lambda _: Click(-1, 0, 0), "", "click: FRAME must be 0 or more, got -1"),
         (lambda _: Click(1.5, 0, 0), "", "click: FRAME must be a whole number, got 1.5"),  # type: ignore[arg-type]
     ],
@@ -159,6 +164,11 @@ def test_no_text_ends_in_anything_but_one_line(text: str) -> None:
             parse(text)
         except ReferenceInputError as error:
             assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("text", ["10,10", "-10,10", "0:-3,2", "-7:-3,2"])
+def test_the_source_of_a_click_is_its_text(text: str) -> None:
+    assert parse_click(text).source == f"click {text}"
 
 
 def test_a_renamed_mask_keeps_its_pixels(folder: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from vos.errors import ReferenceInputError
 from vos.references import BoxPrompt, Click, MaskReference, Reference, ReferencePlan
@@ -141,15 +142,57 @@ def test_the_later_of_two_overlapping_masks_wins_and_it_is_said() -> None:
 
 
 def test_notes_of_masks_name_their_source() -> None:
-    reference = MaskReference(0, np.ones(SIZE, np.uint8), "a.png", ("soft values were cut at 0.5",))
+    mask = np.zeros(SIZE, np.uint8)
+    mask[5:9, 5:9] = 1
+    reference = MaskReference(0, mask, "a.png", ("soft values were cut at 0.5",))
     assert plan(reference).notes == ("a.png: soft values were cut at 0.5",)
 
 
+def test_an_object_along_the_whole_border_is_asked_about() -> None:
+    mask = np.full(SIZE, 3, np.uint8)
+    mask[5:9, 5:9] = 1
+    note = "a.png: object 3 covers the frame's whole border; is it the background?"
+    assert plan(MaskReference(0, mask, "a.png")).notes == (note,)
+    mask[0, 0] = 1
+    assert plan(MaskReference(0, mask, "a.png")).notes == ()
+
+
 def test_mask_references_are_checked() -> None:
-    with pytest.raises(ReferenceInputError, match=r"^x: the mask must be uint8 \(height, width\), got int64 \(2, 2\)"):
-        MaskReference(0, np.ones((2, 2), np.int64), "x")
-    with pytest.raises(ReferenceInputError, match=r"^x: all background: there is no object in it"):
-        MaskReference(0, np.zeros((2, 2), np.uint8), "x")
+    for nothing in (np.zeros((2, 2), np.uint8), np.zeros((2, 2), bool), [[0, 0], [0, 0]]):
+        with pytest.raises(ReferenceInputError, match=r"^x: all background: there is no object in it"):
+            MaskReference(0, nothing, "x")  # type: ignore[arg-type]
+    for wrong, said in [
+        (None, "x: must be an array of numbers or an image, got NoneType"),
+        ("mask.png", "x: must be an array of numbers or an image, got str"),
+        ([[1, 0], [1]], "x: a list that is not an array: "),
+        (np.ones(3, bool), "x: is an array of shape (3,), but a mask is (height, width)"),
+    ]:
+        with pytest.raises(ReferenceInputError) as error:
+            MaskReference(0, wrong, "x")  # type: ignore[arg-type]
+        assert str(error.value).startswith(said)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("mask", "expected"),
+    [
+        (np.array([[True, False]]), [[1, 0]]),
+        ([[0, 2], [3, 0]], [[0, 2], [3, 0]]),
+        (np.array([[0, 2]], np.int64), [[0, 2]]),
+        (np.array([[[0, 255]]], np.int32), [[0, 1]]),
+        (Image.fromarray(np.array([[0, 1]], np.uint8)), [[0, 1]]),
+        (np.array([[0, 255]], np.uint8), [[0, 255]]),
+    ],
+    ids=["bool", "list", "int64", "leading-axis", "image", "index-map"],
+)
+def test_masks_of_any_kind_become_index_maps(mask: np.ndarray, expected: list[list[int]]) -> None:
+    reference = MaskReference(0, mask)
+    assert reference.mask.dtype == np.uint8
+    assert reference.mask.tolist() == expected
+
+
+def test_masks_keep_the_notes_on_how_they_were_understood() -> None:
+    assert MaskReference(0, np.array([[0.0, 0.7]])).notes == ("soft values were cut at 0.5",)
 
 
 @settings(max_examples=60, deadline=None)

@@ -81,6 +81,21 @@ def test_inside_is_tinted_outside_is_untouched_and_the_input_is_not_changed() ->
     assert (rim[:, 1] < 90).all()
 
 
+@pytest.mark.parametrize("size", [(120, 160), (1080, 1920)])
+def test_a_dark_rim_sets_an_object_off_from_its_own_hue(size: tuple[int, int]) -> None:
+    top, left, side = size[0] // 2, size[1] // 4, size[0] // 4
+    index_map = square(size, (1, top, left, side), (2, top, left + side, side))
+    result = result_of(index_map)
+    colour = OverlayPainter(size)._bright[1]
+    frame = Frame(0, np.broadcast_to(colour, (*size, 3)).copy())
+    painted = OverlayPainter(size).paint(FrameResult(frame, index_map, result.objects)).astype(int)
+    below = painted[top + side : top + side + size[0] // 60 + 4, left + side // 2]
+    assert below.sum(axis=1).min() < 0.6 * colour.sum()
+    assert (below[-1] == colour).all()
+    between = painted[top + side // 2, left + side - 6 : left + side + 6]
+    assert between.sum(axis=1).min() > 0.6 * colour.sum()
+
+
 def test_absent_objects_are_not_drawn() -> None:
     index_map = square((120, 160), (1, 40, 40, 30))
     for states in ({1: State.ABSENT}, {1: State.ABSENT, 2: State.ABSENT}):

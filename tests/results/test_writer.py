@@ -23,7 +23,7 @@ from tests.results.test_overlay import result_of, square
 from vos.errors import OutputError, SettingsError
 from vos.results import ResultWriter, Span, Summary, movie, sinks
 from vos.results.files import PartFile
-from vos.results.track import _plain
+from vos.results.track import TrackSink, _plain
 from vos.types import Frame, FrameResult, State
 from vos.video import Source, open_source
 
@@ -61,7 +61,7 @@ def video_times(path: Path) -> list[Fraction]:
 
 def test_all_outputs(tmp_path: Path, source: Source) -> None:
     out = tmp_path / "new" / "out"
-    summary = write_all(out, source, 5)
+    summary = write_all(out, source, 5, references=["--ref 0:mask.png"])
     assert names(out) == [*(f"masks/{i:05d}.png" for i in range(5)), "overlay.mp4", "track.json"]
     assert summary.outputs == (out / "masks", out / "overlay.mp4", out / "track.json")
     assert (summary.frames, summary.complete, summary.error) == (5, True, None)
@@ -72,7 +72,11 @@ def test_all_outputs(tmp_path: Path, source: Source) -> None:
     assert video_times(out / "overlay.mp4") == [Fraction(i, 24) for i in range(5)]
     track = json.loads((out / "track.json").read_text())
     assert (track["format"], track["version"], track["complete"], track["error"]) == ("vos-track", 1, True, None)
-    assert track["source"] == {"name": "frames", "width": 64, "height": 48, "fps": 24.0, "rate": "24/1"}
+    assert track["source"] == {
+        "name": "frames", "width": 64, "height": 48, "fps": 24.0, "rate": "24/1",
+        "frame_count": 1, "frame_count_exact": True,
+    }  # fmt: skip
+    assert track["references"] == ["--ref 0:mask.png"]
     assert track["settings"] == {"preset": "persam"}
     assert [f["frame"] for f in track["frames"]] == list(range(5))
     first = {"id": 1, "state": "visible", "score": 0.5, "box": [0.0, 4.0, 11.0, 15.0], "area": 144, "given": False}
@@ -146,6 +150,36 @@ def test_an_early_end_leaves_everything_valid(tmp_path: Path, source: Source, er
     assert (writer.close().complete, writer.close().error) == (False, said)
 
 
+def test_names_that_are_not_utf8_are_kept(tmp_path: Path, source: Source) -> None:
+    source.name = "caf\udce9 日本.mp4"
+    assert write_all(tmp_path, source, 2, references=["--ref 0:m\udcff.png"]).complete
+    text = (tmp_path / "track.json").read_text(encoding="utf-8")
+    assert "日本" in text
+    assert json.loads(text)["source"]["name"] == source.name
+    assert json.loads(text)["references"] == ["--ref 0:m\udcff.png"]
+
+
+@pytest.mark.parametrize("victim", ["masks", "movie", "track"])
+def test_a_run_that_fails_in_its_first_frame_leaves_nothing(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch, victim: str
+) -> None:
+    kind = {"masks": sinks.MaskSink, "movie": movie.OverlaySink, "track": TrackSink}[victim]
+    write = kind.write
+
+    def broken(self: Any, result: FrameResult) -> None:
+        write(self, result)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(kind, "write", broken)
+    new, old = tmp_path / "new", tmp_path / "old"
+    (old / "masks").mkdir(parents=True)
+    for out in (new, old):
+        with pytest.raises(OutputError, match="frame 0 cannot be written: Input/output error; nothing is kept"):
+            write_all(out, source, 3)
+    assert not new.exists()
+    assert [p.name for p in old.rglob("*")] == ["masks"]
+
+
 def test_save_picks_outputs(tmp_path: Path, source: Source) -> None:
     write_all(tmp_path, source, 1, save=["json"])
     assert names(tmp_path) == ["track.json"]
@@ -194,9 +228,11 @@ def test_a_folder_without_room_is_refused(tmp_path: Path, source: Source, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("vos.results.writer.Reserve", full)
+    out = tmp_path / "out"
     with pytest.raises(OutputError) as caught:
-        writer_for(tmp_path, source)
-    assert str(caught.value) == f"{tmp_path}: cannot be written: No space left on device; choose another folder"
+        writer_for(out, source)
+    assert str(caught.value) == f"{out}: cannot be written: No space left on device; choose another folder"
+    assert not out.exists()
 
 
 def test_without_an_encoder_the_overlay_is_refused(

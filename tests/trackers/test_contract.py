@@ -1,21 +1,64 @@
-"""One contract for every installed tracker, on features with objects planted at known places."""
+"""One contract for every installed tracker and for combinations of them.
+
+The first part runs on features with objects planted at known places; the second on drawn clips whose motion is known,
+for the trackers that say that they follow points (`vos.tracking.follows_points`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+import tracemalloc
+from collections.abc import Callable, Mapping, Sequence
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from pydantic import BaseModel
 
+from tests.trackers.scenes import Path, Scene, Thing, carry, draw, place, result, texture
 from vos.models.features import FeatureMap, Features
-from vos.tracking import Tracker, known_trackers, tracker_class
-from vos.types import Frame, FrameResult, ObjectResult, Prompts, State
+from vos.tracking import Tracker, follows_points, known_trackers, make_tracker, tracker_class
+from vos.types import Frame, Prompts
 
 SIZE = (240, 320)
 GRID = (48, 64)
 STRIDE = 5
 SIDE = 40
+PLACES = [(40, 60), (200, 100), (120, 180)]
+IDS = [3, 1, 200]
+
+Make = Callable[[], Tracker]
+
+# Name of a case -> tracker -> options that differ from its defaults.
+CASES: dict[str, dict[str, dict[str, object]]] = {
+    **{name: {name: {}} for name in known_trackers()},
+    "matching+klt": {"matching": {}, "klt": {}},
+    "klt+flow": {"klt": {}, "flow": {}},
+    "klt with background": {"klt": {"background": 2}},
+}
+
+
+def _maker(case: str) -> Make:
+    options: Mapping[str, BaseModel] = {
+        name: tracker_class(name).Settings.model_validate(chosen) for name, chosen in CASES[case].items()
+    }
+    return lambda: make_tracker(options)
+
+
+POINT_CASES = [case for case in CASES if follows_points(_maker(case)())]
+
+
+@pytest.fixture(params=CASES)
+def make(request: pytest.FixtureRequest) -> Make:
+    """A new tracker, of every kind."""
+    return _maker(request.param)
+
+
+@pytest.fixture(params=POINT_CASES)
+def make_following(request: pytest.FixtureRequest) -> Make:
+    """A new tracker, of every kind that follows points."""
+    return _maker(request.param)
 
 
 def _frame(index: int, places: Sequence[tuple[int, int]]) -> tuple[Frame, Features, list[np.ndarray]]:
@@ -36,43 +79,22 @@ def _frame(index: int, places: Sequence[tuple[int, int]]) -> tuple[Frame, Featur
     return Frame(index, image), Features(features, features), masks
 
 
-PLACES = [(40, 60), (200, 100), (120, 180)]
-IDS = [3, 1, 200]
-
-
-def _started(name: str, order: Sequence[int], places: Sequence[tuple[int, int]] = PLACES) -> Tracker:
-    tracker = tracker_class(name)(tracker_class(name).Settings())
+def _started(make: Make, order: Sequence[int], places: Sequence[tuple[int, int]] = PLACES) -> Tracker:
+    tracker = make()
     frame, features, masks = _frame(0, places)
     for k in order:
         tracker.add(IDS[k], frame, features, masks[k])
-    tracker.update(_result(frame, {IDS[k]: masks[k] for k in order}))
+    tracker.update(result(frame, {IDS[k]: masks[k] for k in order}))
     return tracker
 
 
-def _result(frame: Frame, masks: dict[int, np.ndarray]) -> FrameResult:
-    index_map = np.zeros(SIZE, dtype=np.uint8)
-    objects = []
-    for object_id, mask in masks.items():
-        index_map[mask] = object_id
-        ys, xs = np.nonzero(mask)
-        box = (float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())) if len(xs) else None
-        state = State.VISIBLE if len(xs) else State.ABSENT
-        objects.append(ObjectResult(object_id, state, 0.9 if len(xs) else 0.0, box, len(xs)))
-    return FrameResult(frame, index_map, tuple(objects))
+def test_it_keeps_the_protocol(make: Make) -> None:
+    assert isinstance(make(), Tracker)
 
 
-@pytest.fixture(params=known_trackers())
-def name(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-def test_it_keeps_the_protocol(name: str) -> None:
-    assert isinstance(_started(name, [0]), Tracker)
-
-
-def test_rows_are_objects_in_the_order_in_which_they_entered(name: str) -> None:
+def test_rows_are_objects_in_the_order_in_which_they_entered(make: Make) -> None:
     frame, features, masks = _frame(1, PLACES)
-    prompts = _started(name, [2, 0, 1]).locate(frame, features)
+    prompts = _started(make, [2, 0, 1]).locate(frame, features)
     assert len(prompts) == 3
     for row, k in enumerate([2, 0, 1]):
         positive = prompts.points[row][prompts.labels[row] == 1].round().astype(int)
@@ -80,9 +102,16 @@ def test_rows_are_objects_in_the_order_in_which_they_entered(name: str) -> None:
         assert all(masks[k][y, x] for x, y in positive)
 
 
-def test_a_still_object_keeps_its_box_inside_the_frame(name: str) -> None:
+def test_negative_points_are_on_the_background(make: Make) -> None:
+    frame, features, masks = _frame(1, PLACES)
+    prompts = _started(make, [0, 1, 2]).locate(frame, features)
+    for x, y in prompts.points[prompts.labels == 0].round().astype(int):
+        assert not any(mask[y, x] for mask in masks)
+
+
+def test_a_still_object_keeps_its_box_inside_the_frame(make: Make) -> None:
     frame, features, masks = _frame(1, [(0, 0), (280, 200), (120, 180)])
-    tracker = _started(name, [0, 1, 2], [(0, 0), (280, 200), (120, 180)])
+    tracker = _started(make, [0, 1, 2], [(0, 0), (280, 200), (120, 180)])
     prompts = tracker.locate(frame, features)
     for row in range(3):
         x0, y0, x1, y1 = prompts.boxes[row]
@@ -93,44 +122,233 @@ def test_a_still_object_keeps_its_box_inside_the_frame(name: str) -> None:
         assert ys.max() <= y1 <= SIZE[0] - 1
 
 
-def test_permuting_objects_permutes_rows_and_nothing_else(name: str) -> None:
-    frame, features, _ = _frame(1, PLACES)
-    straight, turned = (_started(name, order).locate(frame, features) for order in ([0, 1, 2], [2, 0, 1]))
+def test_still_video_gives_still_points(make: Make) -> None:
+    tracker = _started(make, [0, 1, 2])
+    first: Prompts | None = None
+    for index in range(1, 6):
+        frame, features, masks = _frame(index, PLACES)
+        now = tracker.locate(frame, features)
+        first = first or now
+        np.testing.assert_array_equal(now.labels, first.labels)
+        np.testing.assert_allclose(now.points, first.points, atol=0.01)
+        np.testing.assert_allclose(now.boxes, first.boxes, atol=0.01)
+        tracker.update(result(frame, dict(zip(IDS, masks, strict=True))))
+
+
+def test_permuting_objects_permutes_rows_and_nothing_else(make: Make) -> None:
+    straight, turned = (_after(make, order, 3) for order in ([0, 1, 2], [2, 0, 1]))
     _assert_same(straight.rows(np.array([2, 0, 1])), turned)
 
 
-def test_another_object_changes_nothing_for_the_first_ones(name: str) -> None:
-    frame, features, _ = _frame(1, PLACES)
-    _assert_same(
-        _started(name, [0, 1]).locate(frame, features),
-        _started(name, [0, 1, 2]).locate(frame, features).rows(np.arange(2)),
-    )
+def test_another_object_changes_nothing_for_the_first_ones(make: Make) -> None:
+    _assert_same(_after(make, [0, 1], 3), _after(make, [0, 1, 2], 3).rows(np.arange(2)))
+    _assert_same(_after(make, [2], 3), _after(make, [0, 1, 2], 3).rows(np.array([2])))
 
 
-def test_a_further_reference_adds_no_row(name: str) -> None:
-    tracker = _started(name, [0, 1])
+def test_an_object_that_enters_later_changes_nothing_for_the_first_ones(make: Make) -> None:
+    alone, joined = _started(make, [0]), _started(make, [0])
+    frame, features, masks = _frame(1, PLACES)
+    for tracker in (alone, joined):
+        tracker.locate(frame, features)
+    joined.add(IDS[1], frame, features, masks[1])
+    assert len(joined.locate(frame, features)) == 2
+    alone.update(result(frame, {IDS[0]: masks[0]}))
+    joined.update(result(frame, {IDS[0]: masks[0], IDS[1]: masks[1]}))
+    later = _frame(2, PLACES)[:2]
+    _assert_same(alone.locate(*later), joined.locate(*later).rows(np.array([0])))
+
+
+def test_a_further_reference_adds_no_row(make: Make) -> None:
+    tracker = _started(make, [0, 1])
     frame, features, masks = _frame(1, PLACES)
     tracker.locate(frame, features)
     tracker.add(IDS[0], frame, features, masks[0])
     assert len(tracker.locate(frame, features)) == 2
 
 
-def test_locating_twice_is_locating_once(name: str) -> None:
-    tracker = _started(name, [0, 1])
-    frame, features, _ = _frame(1, PLACES)
-    _assert_same(tracker.locate(frame, features), tracker.locate(frame, features))
+def test_locating_twice_is_locating_once(make: Make) -> None:
+    tracker = _started(make, [0, 1])
+    frame, features, masks = _frame(1, [(44, 63), PLACES[1]])
+    first = tracker.locate(frame, features)
+    _assert_same(first, tracker.locate(frame, features))
+    tracker.add(IDS[2], frame, features, masks[0])
+    _assert_same(first, tracker.locate(frame, features).rows(np.arange(2)))
 
 
-def test_an_object_without_a_mask_has_no_box_and_returns_under_its_own_row(name: str) -> None:
-    tracker = _started(name, [0, 1])
+def test_an_object_without_a_mask_has_no_box_and_returns_under_its_own_row(make: Make) -> None:
+    tracker = _started(make, [0, 1])
     frame, features, masks = _frame(1, PLACES)
     tracker.locate(frame, features)
-    tracker.update(_result(frame, {IDS[0]: np.zeros(SIZE, dtype=bool), IDS[1]: masks[1]}))
+    tracker.update(result(frame, {IDS[0]: np.zeros(SIZE, dtype=bool), IDS[1]: masks[1]}))
     frame, features, masks = _frame(2, PLACES)
     prompts = tracker.locate(frame, features)
     assert prompts.has_box.tolist() == [False, True]
-    tracker.update(_result(frame, {IDS[0]: masks[0], IDS[1]: masks[1]}))
+    tracker.update(result(frame, {IDS[0]: masks[0], IDS[1]: masks[1]}))
     assert tracker.locate(*_frame(3, PLACES)[:2]).has_box.tolist() == [True, True]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 17), (9, 300)])
+def test_any_frame_and_any_object_is_legal(make: Make, size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    corner, everything = np.zeros(size, dtype=bool), np.ones(size, dtype=bool)
+    corner[-1, -1] = True
+    features = FeatureMap(torch.ones(4, 3, 3), size, (3, 3), 1)
+    tracker = make()
+    frames = [Frame(i, rng.integers(0, 256, (*size, 3), dtype=np.uint8)) for i in range(3)]
+    tracker.add(1, frames[0], Features(features, features), everything)
+    tracker.add(2, frames[0], Features(features, features), corner)
+    given = tracker.locate(frames[0], Features(features, features))
+    assert given.active.all()
+    tracker.update(result(frames[0], {1: everything, 2: corner}))
+    for frame in frames[1:]:
+        prompts = tracker.locate(frame, Features(features, features))
+        assert len(prompts) == 2
+        here = prompts.points[prompts.labels >= 0]
+        assert ((here >= -0.5) & (here <= np.array(size[::-1]) - 0.5)).all()
+        tracker.update(result(frame, {1: everything, 2: corner}))
+
+
+def _held(make: Make, frames: Sequence[int]) -> list[int]:
+    """Bytes of NumPy arrays, Python objects and tensors in use after so many frames of one run."""
+    tracker, size = make(), (48, 64)
+    masks = {i: np.zeros(size, dtype=bool) for i in IDS[:2]}
+    masks[IDS[0]][8:24, 10:26], masks[IDS[1]][20:40, 36:60] = True, True
+    features = FeatureMap(torch.ones(4, 6, 8), size, size, 8)
+    shots, held = [texture((48, 80), seed) for seed in range(2)], []
+    tracemalloc.start()
+    try:
+        for t in range(max(frames) + 1):
+            image = shots[t // 50 % 2][:, t % 8 : t % 8 + 64]  # moves, jumps back, and cuts now and then
+            frame = Frame(t, np.ascontiguousarray(image))
+            if t == 0:
+                for object_id, mask in masks.items():
+                    tracker.add(object_id, frame, Features(features, features), mask)
+            tracker.locate(frame, Features(features, features))
+            tracker.update(result(frame, {IDS[0]: masks[IDS[0]] & (t % 30 < 20), IDS[1]: masks[IDS[1]]}))
+            if t in frames:
+                gc.collect()
+                tensors = sum(o.nbytes for o in gc.get_objects() if type(o) is torch.Tensor)
+                held.append(tracemalloc.get_traced_memory()[0] + tensors)
+        return held
+    finally:
+        tracemalloc.stop()
+
+
+# Bytes by which caches may still fill up: a tracker that kept a grey frame (3 kB) in ten would hold 45,000 more.
+_SLACK = 40_000
+
+
+def test_memory_does_not_grow(make: Make) -> None:
+    early, late = _held(make, [160, 310])
+    assert late - early < _SLACK
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_over_a_long_video(make: Make) -> None:
+    early, late = _held(make, [160, 2110])
+    assert late - early < _SLACK
+
+
+PATHS: dict[str, Path] = {
+    "still": lambda t: place(110, 90, 10),
+    "shift": lambda t: place(70 + 7.3 * t, 70 + 3.1 * t, 10),
+    "turn": lambda t: place(120, 100, 4 * t),
+    "zoom in": lambda t: place(120, 100, 15, 0.8 * 1.04**t),
+    "zoom out": lambda t: place(120, 100, 15, 1.3 * 0.96**t),
+    "all": lambda t: place(80 + 3 * t, 80 + t, 3 * t, 0.9 * 1.02**t),
+}
+
+
+def _given(tracker: Tracker, scene: Scene, object_id: int) -> Prompts:
+    """The spots that a tracker will follow, on a frame where the object's true mask is its reference."""
+    tracker.locate(scene.frame, scene.features)
+    tracker.add(object_id, scene.frame, scene.features, scene.masks[object_id])
+    spots = tracker.locate(scene.frame, scene.features)
+    tracker.update(scene.result({object_id: scene.masks[object_id]}))
+    return spots
+
+
+@pytest.mark.parametrize("motion", PATHS)
+def test_a_known_motion_is_followed_to_the_pixel(make_following: Make, motion: str) -> None:
+    path, tracker = PATHS[motion], make_following()
+    for t in range(0, 12, 2):
+        before, after = (draw([Thing(7, path, seed=3)], k) for k in (t, t + 1))
+        spots = _given(tracker, before, 7)
+        now = tracker.locate(after.frame, after.features)
+        seen = now.labels[0] == 1
+        assert seen.sum() > (spots.labels[0] == 1).sum() / 2, t
+        true = carry(spots.points[0][seen], path(t), path(t + 1))
+        assert np.median(np.linalg.norm(now.points[0][seen] - true, axis=1)) < 1, t
+        x0, y0, x1, y1 = now.boxes[0]
+        ys, xs = np.nonzero(after.masks[7])
+        assert x0 <= xs.min()
+        assert y0 <= ys.min()
+        assert x1 >= xs.max()
+        assert y1 >= ys.max()
+
+
+def test_a_motion_is_followed_through_final_masks(make_following: Make) -> None:
+    path, tracker = PATHS["all"], make_following()
+    _given(tracker, draw([Thing(7, path, seed=3)], 0), 7)
+    for t in range(1, 13):
+        scene = draw([Thing(7, path, seed=3)], t)
+        now = tracker.locate(scene.frame, scene.features)
+        x, y = now.points[0][now.labels[0] == 1].round().astype(int).T
+        assert len(x), t
+        assert scene.masks[7][y, x].mean() > 0.8, t
+        tracker.update(scene.result())
+
+
+def test_a_covered_point_is_invisible(make_following: Make) -> None:
+    path = PATHS["still"]
+    before, after = (
+        draw([Thing(7, path, seed=3)], 0),
+        draw([Thing(7, path, 3), Thing(8, lambda t: place(85, 95), 4)], 1),
+    )
+    cover = cv2.erode(after.masks[8].astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
+    tracker = make_following()
+    spots = _given(tracker, before, 7)
+    now = tracker.locate(after.frame, after.features)
+    x, y = spots.points[0].round().astype(int).T
+    was = spots.labels[0] == 1
+    covered = was & cover[y, x]
+    assert covered.any(), "the occluder came over no point: this test shows nothing"
+    assert covered.sum() < was.sum(), "the occluder came over every point: this test shows little"
+    assert not (now.labels[0][covered] == 1).any()
+
+
+@pytest.mark.parametrize("world", range(1, 6))
+def test_a_cut_is_survived_and_not_followed(make: Make, world: int) -> None:
+    tracker = make()
+    things = [Thing(7, lambda t: place(90, 90), seed=3), Thing(9, lambda t: place(180, 120, 40), seed=5)]
+    for t in range(3):
+        scene = draw(things, t)
+        if t == 0:
+            for thing in things:
+                tracker.add(thing.id, scene.frame, scene.features, scene.masks[thing.id])
+        tracker.locate(scene.frame, scene.features)
+        tracker.update(scene.result())
+    others = [Thing(1, lambda t: place(130, 110, 70), seed=60 + world)]
+    for t in range(3, 6):
+        scene = draw(others, t, world=world)
+        prompts = tracker.locate(scene.frame, scene.features)
+        assert len(prompts) == 2
+        if follows_points(tracker):
+            assert not prompts.active.any()
+        nothing = np.zeros(scene.frame.size, dtype=bool)
+        tracker.update(scene.result({7: nothing, 9: nothing}))
+
+
+def _after(make: Make, order: Sequence[int], frames: int) -> Prompts:
+    """What is located on the last of so many frames, in which the first two objects move and the last vanishes once."""
+    tracker = _started(make, order)
+    for t in range(1, frames + 1):
+        frame, features, masks = _frame(t, [(40 + 2 * t, 60), (200, 100 - 3 * t), PLACES[2]])
+        if t == 2:
+            masks[2] = np.zeros(SIZE, dtype=bool)
+        prompts = tracker.locate(frame, features)
+        tracker.update(result(frame, {IDS[k]: masks[k] for k in order}))
+    return prompts
 
 
 def _assert_same(a: Prompts, b: Prompts) -> None:

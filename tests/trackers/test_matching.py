@@ -52,7 +52,7 @@ def test_the_best_location_is_where_the_object_went() -> None:
 
 
 def test_below_the_presence_threshold_an_object_is_not_here() -> None:
-    tracker = _tracker(presence=0.9)
+    tracker = _tracker(presence=0.8)
     assert tracker.locate(*_scene({0: (20, 20), 1: (60, 40)})).active.tolist() == [True, True]
     assert tracker.locate(*_scene({0: (20, 20)})).active.tolist() == [True, False]
     assert _tracker(presence=None).locate(*_scene({0: (20, 20)})).active.tolist() == [True, True]

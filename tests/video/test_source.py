@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vos.errors import SourceError
-from vos.video import count_packets, open_source
+from vos.types import Frame
+from vos.video import count_packets, open_source, prefetch
 from vos.video.images import natural_key
 
 CORNERS = np.zeros((96, 160, 3), np.uint8)
@@ -33,12 +37,14 @@ def write_video(
     pts: list[int] | None = None,
     turn: tuple[int, bool] = (0, False),
     movflags: str = "",
+    options: dict[str, str] | None = None,
 ) -> Path:
     """Encode RGB images; `pts` in thousandths of a second."""
     with av.open(str(path), "w", options={"movflags": movflags} if movflags else {}) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = pixels
+        stream.options = options or {}
         if turn != (0, False):
             stream.set_display_rotation(turn[0], hflip=turn[1])
         if pts is not None:
@@ -164,8 +170,68 @@ def test_truncated_matroska_is_noticed(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.mkv", noise(96))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with open_source(path) as source, pytest.raises(SourceError, match=r"cut short at \d\.\d s of 4\.0 s"):
+    with open_source(path) as source, pytest.raises(SourceError, match=r"cut short at \d\.\d+ s of 4\.00 s"):
         list(source)
+
+
+def write_with_sound(path: Path, images: list[np.ndarray], seconds: float) -> Path:
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=24)
+        video.height, video.width = images[0].shape[:2]
+        video.pix_fmt = "yuv420p"
+        sound = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        for image in images:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(video.encode(None))
+        silence = np.zeros((1, int(8000 * seconds)), np.int16)
+        frame = av.AudioFrame.from_ndarray(silence, format="s16", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    return path
+
+
+def without_length_tag(path: Path) -> Path:
+    """Rename the tag that holds the video stream's own length."""
+    data = path.read_bytes()
+    assert data.count(b"DURATION") >= 1
+    path.write_bytes(data.replace(b"DURATION", b"SOMETHNG"))
+    return path
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.webm"])
+@pytest.mark.parametrize("tagged", [True, False])
+def test_a_short_matroska_that_was_cut_is_noticed(tmp_path: Path, name: str, tagged: bool) -> None:
+    codec = "libx264" if name.endswith("mkv") else "libvpx"
+    path = write_video(tmp_path / name, noise(20), codec=codec)
+    if not tagged:
+        without_length_tag(path)
+    whole = path.read_bytes()
+    with open_source(path) as source:
+        assert len(list(source)) == 20
+    for share in (0.6, 0.9):
+        path.write_bytes(whole[: int(share * len(whole))])
+        assert 0 < read_until_damage(path) < 20
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+@pytest.mark.parametrize("kind", ["longer sound", "shorter sound", "late start", "variable", "open groups", "one"])
+def test_healthy_matroska_is_not_taken_for_cut(tmp_path: Path, kind: str, tagged: bool) -> None:
+    path = tmp_path / "clip.mkv"
+    frames = 1 if kind == "one" else 30
+    if kind.startswith("sound"):
+        write_with_sound(path, noise(frames), 4 if kind.endswith("longer") else 0.3)
+    elif kind == "open groups":
+        write_video(path, noise(frames), options={"x264-params": "open-gop=1:keyint=12:bframes=3"})
+    elif kind == "one":
+        write_video(path, noise(frames))
+    else:
+        step = 3 if kind == "variable" else 1
+        write_video(path, noise(frames), pts=[2000 + 42 * i**step for i in range(frames)])
+    if not tagged:
+        without_length_tag(path)
+    with open_source(path) as source:
+        assert len(list(source)) == frames
 
 
 def test_reading_goes_on_past_a_corrupt_packet(tmp_path: Path) -> None:
@@ -269,8 +335,76 @@ def test_closing_ends_a_half_read_source(tmp_path: Path) -> None:
     with open_source(arrays()) as source:
         next(iter(source))
         assert not closed
-    del source
+        assert not closed
     assert closed
+
+
+def test_closing_waits_for_no_reader(tmp_path: Path) -> None:
+    """Ctrl-C may end the wait for the thread that reads ahead; the source is then closed under its hands."""
+    goes_on, closed = threading.Event(), threading.Event()
+
+    def arrays() -> Iterator[np.ndarray]:
+        try:
+            yield noise(1)[0]
+            goes_on.wait(5)
+            yield noise(1)[0]
+        finally:
+            closed.set()
+
+    source = open_source(arrays())
+    ahead = prefetch(source, 2)
+    next(ahead)
+    threading.Timer(0.1, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        ahead.close()
+    source.close()
+    assert not closed.is_set()
+    goes_on.set()
+    assert closed.wait(5)
+    source.close()
+
+
+def test_a_video_is_closed_after_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, goes_on = threading.Event(), threading.Event()
+
+    def slow(frame: av.VideoFrame) -> np.ndarray:
+        reads.set()
+        goes_on.wait(5)
+        return frame.to_ndarray(format="rgb24")
+
+    source = open_source(write_video(tmp_path / "clip.mp4", noise(9)))
+    monkeypatch.setattr("vos.video.container._upright_rgb", slow)
+    reader = threading.Thread(target=lambda: frames.extend(source))
+    frames: list[Frame] = []
+    reader.start()
+    assert reads.wait(5)
+    source.close()
+    goes_on.set()
+    reader.join(5)
+    assert len(frames) == 1
+    assert not source._container.streams.video  # type: ignore[attr-defined]
+
+
+def test_pillow_images_are_frames() -> None:
+    grey = Image.fromarray(np.full((4, 6), 1000, np.uint16))
+    with open_source([Image.fromarray(CORNERS), Image.fromarray(CORNERS).convert("RGBA")]) as source:
+        assert all(np.array_equal(frame.image, CORNERS) for frame in source)
+    with open_source(iter([grey])) as source:
+        assert (source.first().image == 4).all()
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_a_list_of_paths_keeps_its_order(tmp_path: Path, kind: type) -> None:
+    paths = [tmp_path / name for name in ("b10.png", "a.png", "b2.png")]
+    for value, path in enumerate(paths):
+        Image.new("RGB", (8, 6), (100 * value,) * 3).save(path)
+    with open_source(kind([str(paths[0]), *paths[1:]])) as source:
+        assert source.describe() == "images: 8x6, 24 fps, 3 frames"
+        assert [(f.name, int(f.image.max())) for f in source] == [("b10.png", 0), ("a.png", 100), ("b2.png", 200)]
+    missing = tmp_path / "c.png"
+    assert (
+        refusal(kind([paths[0], missing])) == f"{missing}: no such file; a list as a source holds the paths of images"
+    )
 
 
 def refusal(source: object) -> str:
@@ -283,6 +417,12 @@ def refusal(source: object) -> str:
 def test_refusals_of_paths(tmp_path: Path) -> None:
     missing = tmp_path / "missing.mp4"
     assert refusal(missing) == f"{missing}: no such file or folder; check the path"
+    address = "http://example.org/y.mp4"
+    assert refusal(address) == f"{address}: addresses are not read; download it first and give the file"
+    long = refusal("x" * 5000)
+    assert long == f"{'x' * 200}… (5000 characters): cannot be opened: File name too long; check the path"
+    assert refusal(["x" * 5000]).startswith(f"{'x' * 200}… (5000 characters): no such file; ")
+    assert refusal("~nobody-at-all/clip.mp4").startswith("~nobody-at-all/clip.mp4: cannot be opened: ")
     (folder := tmp_path / "empty").mkdir()
     assert refusal(folder).startswith(f"{folder}: no images in this folder (looked for .avif")
     assert refusal(folder / "*.png") == f"{folder}/*.png: no file matches this pattern"
@@ -330,6 +470,10 @@ def test_refusals_of_frames(tmp_path: Path) -> None:
         f"{tmp_path.name}: frame 1 (b.png) is 8x7 but the first is 8x6; all frames must have one size"
     )
     assert refusal([]) == "frames: there is not a single frame in it"
-    assert refusal(3) == "a source is a path or an iterable of arrays, got a int"
-    assert refusal(["a"]) == "frames: frame 0 is a str; frames must be uint8 (H, W, 3) arrays, RGB"
+    assert refusal(3) == "a source is a path, a list of paths of images, or an iterable of frames, got int"
+    kinds = "frames must be NumPy arrays, uint8 (H, W, 3) RGB, or Pillow images (paths of images go in a list)"
+    assert refusal(iter(["a"])) == f"frames: frame 0 has the type str; {kinds}"
+    assert refusal([np.zeros((4, 5, 3), np.uint8), 7]) == f"frames: frame 1 has the type int; {kinds}"
+    floats = Image.fromarray(np.zeros((4, 4), np.float32))
+    assert refusal([floats]).startswith("frames: frame 0: images of floating-point values have no defined range")
     assert refusal([np.zeros((4, 5))]) == "frames: frame 0 is float64 (4, 5); frames must be uint8 (H, W, 3), RGB"

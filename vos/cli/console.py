@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
+from io import TextIOWrapper
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-stdout = Console(highlight=False, soft_wrap=True)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Console(Console):
+    """A console that goes quiet when nobody reads it any more: a run goes on, since its results are files."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        # What Python still flushes at its end must go somewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+for _stream in (sys.stdout, sys.stderr):
+    # A file name may hold what the terminal's encoding cannot show.
+    if isinstance(_stream, TextIOWrapper):
+        _stream.reconfigure(errors="backslashreplace")
+
+stdout = _Console(highlight=False, soft_wrap=True)
+stderr = _Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class FrameProgress:

@@ -7,13 +7,13 @@ from importlib.metadata import entry_points, version
 
 import typer
 
-from vos.cli import demo, presets, track, weights
+from vos.cli import demo, presets, track, trackers, weights
 from vos.cli.console import stderr, stdout
+from vos.cli.stopping import STOPPED, Stopped, stoppable
 from vos.errors import VosError
 
 GROUP = "vos.commands"
 BAD_INPUT = 2
-INTERRUPTED = 130
 
 app = typer.Typer(
     help="Track objects through a video from one mask: their masks in every frame.",
@@ -41,18 +41,23 @@ def _options(
 app.command("track")(track.track)
 app.command("demo")(demo.demo)
 app.command("presets")(presets.presets)
+app.command("trackers")(trackers.trackers)
 app.add_typer(weights.app, name="weights")
 for _point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-    _point.load()(app)
+    try:
+        _point.load()(app)
+    except ImportError as _error:
+        stderr.print(f"vos: warning: command '{_point.name}' is left out: {_error}", markup=False)
 
 
 def main() -> None:
     """Run the command line: bad input is one line on stderr and exit code 2, Ctrl-C is exit code 130."""
     try:
-        app()
+        with stoppable():
+            app()
     except VosError as error:
         stderr.print(f"vos: error: {error}", markup=False, style="bold red" if stderr.is_terminal else None)
         sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
+    except Stopped:
         stderr.print("vos: stopped", markup=False)
-        sys.exit(INTERRUPTED)
+        sys.exit(STOPPED)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import platform
-import signal
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import typer
 
 from vos.cli.console import FrameProgress, duration, stderr, stdout
+from vos.cli.stopping import STOPPED, Stopped
 from vos.cli.weights import download_progress
-from vos.errors import ReferenceInputError, VosError
-from vos.references import MaskReference, Reference, ReferencePlan, describe, parse_box, parse_click, parse_mask
+from vos.errors import OutputError, ReferenceInputError, VosError
+from vos.references import Click, MaskReference, Reference, ReferencePlan, describe, parse_box, parse_click, parse_mask
 from vos.results import ResultWriter, Span, Summary
 from vos.settings import DEFAULT_PRESET, Settings, load_settings
 from vos.types import Frame
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     import torch
 
 _VERSIONS = ("persam-vos", "torch", "timm", "segment-anything", "av", "numpy")
-_INTERRUPTED = 130
 _SPANS_SHOWN = 5
 
 
@@ -36,7 +34,7 @@ def track(
     source: str = typer.Argument(
         metavar="SOURCE", help="A video file, a folder of images, or a glob such as 'shots/*.png'."
     ),
-    out: Path | None = typer.Option(
+    out: str | None = typer.Option(
         None, "-o", "--out", help="Folder for the results.  [default: SOURCE's name + '-vos']"
     ),
     ref: list[str] = typer.Option(
@@ -71,8 +69,7 @@ def track(
     1 to 255 (1 by default).
     """
     short = {"model": model, "features": features, "tracker.name": tracker, "weights": weights, "device": device}
-    overrides = [*set_, *(f"{key}={value}" for key, value in short.items() if value is not None)]
-    settings = load_settings(preset, overrides)
+    settings = load_settings(preset, [*set_, *((key, value) for key, value in short.items() if value is not None)])
     wanted: list[Reference] = [
         *(parse_mask(text) for text in ref),
         *(parse_click(text) for text in click),
@@ -80,7 +77,10 @@ def track(
     ]
     if not wanted:
         raise ReferenceInputError("nothing to track; give --ref MASK, --click X,Y or --box X0,Y0,X1,Y1")
-    run(source, wanted, settings, preset, out or default_out(source), overwrite=overwrite, quiet=quiet)
+    if out == "":
+        raise OutputError("OUT is empty; give a folder for the results to -o")
+    folder = default_out(source) if out is None else Path(out)
+    run(source, wanted, settings, preset, folder, overwrite=overwrite, quiet=quiet)
 
 
 def run(
@@ -102,38 +102,39 @@ def run(
         plan = ReferencePlan.build(
             wanted, frame_size=opened.size, frame_count=_known_frames(opened, wanted, max_frames)
         )
-        count = opened.frame_count if max_frames is None else min(max_frames, opened.frame_count or max_frames)
         _tell(quiet, opened.describe(), *_understood(plan))
-        record = {"preset": preset, **settings.model_dump(mode="json")}
-        with ResultWriter(out, settings=record, source=opened, versions=_versions(), overwrite=overwrite) as writer:
-            # Here, since importing torch takes seconds that a mistake in the input should not cost.
-            from vos.models.load import load_models
-            from vos.pipeline import VideoTracker
+        # Here, since importing torch takes seconds that a mistake in the input should not cost.
+        from vos.device import resolve_device
+        from vos.models.load import load_models
+        from vos.pipeline import VideoTracker
 
-            models = load_models(settings, _fetch_with_bar)
-            device = _device_name(models.segmenter.device)
-            _tell(quiet, f"{preset}: {settings.model}, tracker {settings.tracker.name}, on {device}")
-            tracker = VideoTracker(settings, models)
-            problem: VosError | None = None
-            with FrameProgress(count, quiet=quiet) as progress, _terminate_as_interrupt():
+        device = resolve_device(settings.device)
+        record = {"preset": preset, **settings.model_dump(mode="json"), "device": str(device)}
+        asked = [_as_option(reference) for reference in plan.references]
+        with ResultWriter(
+            out, settings=record, references=asked, source=opened, versions=_versions(), overwrite=overwrite
+        ) as writer:
+            tracker = VideoTracker(settings, load_models(settings, _fetch_with_bar))
+            _tell(quiet, f"{preset}: {settings.model}, tracker {settings.tracker.name}, on {_device_name(device)}")
+            count = opened.frame_count if max_frames is None else min(max_frames, opened.frame_count or max_frames)
+            frames: Iterable[Frame] = opened if max_frames is None else islice(opened, max_frames)
+            problem: VosError | Stopped | None = None
+            with FrameProgress(count, quiet=quiet) as progress:
                 try:
-                    frames: Iterable[Frame] = opened if max_frames is None else islice(opened, max_frames)
                     with closing(tracker.run(frames, plan)) as results:
                         for result in results:
                             writer.write(result)
                             progress.advance()
                     problem = _never_reached(plan, progress.done)
-                except VosError as error:
+                except (VosError, Stopped) as error:
                     problem = error
-                except KeyboardInterrupt:
-                    summary = writer.close(error="stopped by the user")
-                    _report(summary, progress, quiet)
-                    stderr.print(
-                        f"vos: stopped after {_frames(summary.frames)}; what is written is valid", markup=False
-                    )
-                    raise typer.Exit(_INTERRUPTED) from None
-            summary = writer.close(error=None if problem is None else str(problem))
+            said = "stopped by the user" if isinstance(problem, Stopped) else str(problem)
+            summary = writer.close(error=None if problem is None else said)
             _report(summary, progress, quiet)
+            if isinstance(problem, Stopped):
+                kept = f"after {_frames(summary.frames)}; what is written is valid"
+                stderr.print(f"vos: stopped {kept if summary.frames else 'before the first frame'}", markup=False)
+                raise typer.Exit(STOPPED)
             if problem is not None:
                 raise problem
 
@@ -164,6 +165,17 @@ def _understood(plan: ReferencePlan) -> list[str]:
         else:
             lines.append(f"{reference.source}{at}: object {reference.id}")
     return [*lines, *plan.notes]
+
+
+def _as_option(reference: Reference) -> str:
+    """A reference as the option that gives it, for the record."""
+    if isinstance(reference, MaskReference):
+        return f"--ref {reference.frame}:{reference.source}"
+    if isinstance(reference, Click):
+        sign = "" if reference.positive else "-"
+        return f"--click {sign}{reference.frame}:{reference.x:g},{reference.y:g}:{reference.id}"
+    corners = ",".join(f"{value:g}" for value in (reference.x0, reference.y0, reference.x1, reference.y1))
+    return f"--box {reference.frame}:{corners}:{reference.id}"
 
 
 def _never_reached(plan: ReferencePlan, frames: int) -> ReferenceInputError | None:
@@ -227,17 +239,3 @@ def _device_name(device: torch.device) -> str:
 
 def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}}
-
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Let a polite kill end a run as Ctrl-C does: with what is written finished."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

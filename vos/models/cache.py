@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +80,9 @@ class EmbeddingCache:
         for _, size, path in sorted(files, key=lambda entry: entry[0]):
             if self._size <= 0.9 * self._limit:
                 break
-            path.unlink(missing_ok=True)
-            self._size -= size
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+                self._size -= size
 
     def _refusal(self, error: OSError) -> OutputError:
         reason = error.strerror or error

@@ -69,7 +69,7 @@ _BUILDERS: dict[str, Callable[[], Parts]] = {
 
 
 def known_models() -> tuple[str, ...]:
-    """Names that `Segmenter.load` takes."""
+    """Names that `SegmentAnything.load` takes."""
     return tuple(_BUILDERS)
 
 
@@ -172,16 +172,19 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     """A state dict from disk, tensors only (no code is run).
 
     Raises:
-        WeightsError: missing, damaged, or not a state dict.
+        WeightsError: missing, a folder, damaged, or not a state dict.
     """
+    if path.is_dir():
+        raise WeightsError(f"{path}: a folder, not a checkpoint file; give the file itself")
     if not path.is_file():
         raise WeightsError(
             f"{path}: no such checkpoint; give an existing file to --weights or leave it out to download"
         )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+    except Exception as error:  # torch raises anything, with texts for programmers
+        denied = isinstance(error, OSError) and error.strerror
+        reason = denied or "not of PyTorch's format, or damaged"
         raise WeightsError(
             f"{path}: not a readable checkpoint ({reason}); download it again or give another file"
         ) from error

@@ -50,7 +50,7 @@ def ids_from_colours(rgb: np.ndarray, *, lossy: bool = False) -> tuple[np.ndarra
     if np.isin(colours, palette).all():
         index_of = np.zeros(_CODES, np.uint8)
         index_of[palette] = np.arange(256)
-        index_map, notes = ids_from_indices(index_of[codes])
+        index_map, notes = ids_from_indices(index_of[codes], indexed=True)
         return index_map, ("colours were read with the DAVIS palette", *notes)
     if is_photograph(rgb):
         raise ReferenceInputError(f"not a mask: {len(colours)} colours without flat areas, like a photograph")

@@ -10,6 +10,7 @@ from vos.references.softness import count_pieces, is_black_and_white, is_soft, l
 
 MAX_ID = 255
 _VOID = 255
+_SMALL_IDS = 32  # above, 255 beside grey values is the brightest of them and not void
 _WHITES = (1, 255, 65535)
 _EDGE_VALUES = 8  # fewer values that are nowhere solid are small objects
 _PIECES_PER_EDGE_VALUE = 1.4
@@ -56,8 +57,16 @@ def ids_from_grey(values: np.ndarray, *, lossy: bool = False) -> tuple[np.ndarra
     return ids_from_indices(values)
 
 
-def ids_from_indices(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Integers (H, W) that are ids already -> index map, uint8 (H, W), and notes; raises as `ids_from_grey`."""
+def ids_from_indices(values: np.ndarray, *, indexed: bool = False) -> tuple[np.ndarray, tuple[str, ...]]:
+    """What integers mean that are ids already; 255 beside smaller ids is void, as in DAVIS.
+
+    Args:
+        values: integers (H, W).
+        indexed: they are indices of a palette; otherwise 255 is void only where all other ids are small.
+
+    Returns:
+        The index map, uint8 (H, W), and notes for the user; raises as `ids_from_grey`.
+    """
     distinct = _checked_values(values)
     if len(distinct) == 1 and distinct[0] == _VOID:
         return (values > 0).astype(np.uint8), ()
@@ -71,7 +80,7 @@ def ids_from_indices(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
             f"holds the id {distinct[-1]}, but ids must be 1 to {MAX_ID}: renumber the {_count(len(distinct))}"
         )
     index_map = values.astype(np.uint8)
-    if distinct[-1] == _VOID and distinct[-2] != _VOID - 1:
+    if distinct[-1] == _VOID and distinct[-2] < (_VOID - 1 if indexed else _SMALL_IDS):
         index_map[index_map == _VOID] = 0
         return index_map, ("255 beside other ids is void, as in DAVIS, and was taken as background",)
     return index_map, ()

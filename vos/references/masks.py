@@ -92,24 +92,27 @@ def read_mask(path: str | Path) -> UnderstoodMask:
         raise ReferenceInputError(f"mask {path}: {error}") from None
 
 
-def understand(array: np.ndarray) -> UnderstoodMask:
+def understand(given: object) -> UnderstoodMask:
     """What an array means as a mask.
 
-    - bool (H, W) or (H, W, 1): object 1.
+    - bool (H, W): object 1.
     - integers (H, W): {0, v} is one object (1 where v is 1, 255 or 65535, else v); a soft or anti-aliased mask is one
-      object, cut at half of its maximum (inclusive); anything else are ids, 255 beside other ids being DAVIS void.
+      object, cut at half of its maximum (inclusive); anything else are ids, 255 beside small ids being DAVIS void.
     - floats (H, W): within [0, 1] soft, cut at 0.5 (inclusive); other whole numbers as integers.
     - uint8 (H, W, 3) or (H, W, 4): colours, as in an RGB or RGBA file.
+    - A third axis of length 1, last or first, is dropped; nested lists and the like become arrays.
 
     Raises:
         ReferenceInputError: another shape or type, nothing but background, ids above 255, or a photograph.
     """
-    array = np.asarray(array)
+    array = _as_array(given)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.ndim == 3 and array.shape[2] in (3, 4) and array.dtype == np.uint8 and array.size:
         alpha = array[..., 3] if array.shape[2] == 4 else None
         return _understand_colours(array[..., :3], alpha, lossy=False)
+    if array.ndim == 3 and array.shape[0] == 1:
+        array = array[0]
     if array.ndim == 3:
         raise ReferenceInputError(
             f"is an array of shape {array.shape}, but a mask is (height, width): for several objects, merge the layers "
@@ -138,7 +141,7 @@ def understand_image(image: Image.Image, *, lossy: bool = False) -> UnderstoodMa
     lossy = lossy or image.format == "JPEG"
     mode = image.mode
     if mode == "P" and not _has_grey_ramp(image):
-        return UnderstoodMask(*ids_from_indices(np.asarray(image)))
+        return UnderstoodMask(*ids_from_indices(np.asarray(image), indexed=True))
     if mode in ("P", "L", "1", "F") or mode.startswith("I"):
         values = np.asarray(image)
         return UnderstoodMask(*ids_from_grey(values, lossy=True)) if lossy else understand(values)
@@ -146,6 +149,16 @@ def understand_image(image: Image.Image, *, lossy: bool = False) -> UnderstoodMa
         rgba = np.asarray(image.convert("RGBA"))
         return _understand_colours(rgba[..., :3], rgba[..., 3], lossy=lossy)
     return _understand_colours(np.asarray(image.convert("RGB")), None, lossy=lossy)
+
+
+def _as_array(given: object) -> np.ndarray:
+    try:
+        array = np.asarray(given)
+    except (TypeError, ValueError, RuntimeError) as error:  # lists of uneven length, tensors on another device
+        raise ReferenceInputError(f"a {type(given).__name__} that is not an array: {_one_line(error)}") from None
+    if array.dtype.kind not in "biufc":
+        raise ReferenceInputError(f"must be an array of numbers or an image, got {type(given).__name__}")
+    return array
 
 
 def _understand_floats(array: np.ndarray) -> UnderstoodMask:

@@ -100,7 +100,12 @@ class ReferencePlan:
             raise ReferenceInputError("nothing to track: give at least one mask, click or box")
         for reference in references:
             _check_fits(reference, frame_size, frame_count)
-        notes = [f"{r.source}: {note}" for r in references if isinstance(r, MaskReference) for note in r.notes]
+        notes = [
+            f"{r.source}: {note}"
+            for r in references
+            if isinstance(r, MaskReference)
+            for note in (*r.notes, *_border_notes(r.mask))
+        ]
         merged: dict[int, np.ndarray] = {}
         prompts: dict[int, dict[int, ClickBoxPrompt]] = {}
         for frame in sorted({reference.frame for reference in references}):
@@ -170,6 +175,13 @@ def _check_fits(reference: Reference, frame_size: tuple[int, int], frame_count: 
             f"{reference.source} is outside of the {width}x{height} frame: "
             f"x is 0 to {width - 1}, y is 0 to {height - 1}"
         )
+
+
+def _border_notes(index_map: np.ndarray) -> tuple[str, ...]:
+    border = np.concatenate([index_map[0], index_map[-1], index_map[:, 0], index_map[:, -1]])
+    if border[0] == 0 or (border != border[0]).any():
+        return ()
+    return (f"object {border[0]} covers the frame's whole border; is it the background?",)
 
 
 def _check_one_reference_per_id(here: Sequence[Reference]) -> None:

@@ -11,10 +11,11 @@ import operator
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from vos.errors import ReferenceInputError
 from vos.references.grey import MAX_ID
-from vos.references.masks import object_ids
+from vos.references.masks import object_ids, understand, understand_image
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,12 +24,13 @@ class MaskReference:
 
     Attributes:
         frame: index of the frame, from 0.
-        mask: uint8 (H, W): 0 background, else the object's id. Treated as read-only.
+        mask: uint8 (H, W): 0 background, else the object's id. Treated as read-only. Anything else that is given (a
+            bool array, other integers, a nested list, a Pillow image) becomes that as `understand` reads it.
         source: where it came from, for messages.
         notes: how it was understood, one line each.
 
     Raises:
-        ReferenceInputError: a negative frame, or no object.
+        ReferenceInputError: a negative frame, no object, or nothing that can be understood as a mask.
     """
 
     frame: int
@@ -38,11 +40,13 @@ class MaskReference:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frame", _frame(self.frame, self.source))
-        if self.mask.ndim != 2 or self.mask.dtype != np.uint8 or not self.mask.size:
-            raise ReferenceInputError(
-                f"{self.source}: the mask must be uint8 (height, width), got {self.mask.dtype} {self.mask.shape}; "
-                "vos.references.understand makes one of any array"
-            )
+        if not _is_index_map(self.mask):
+            try:
+                found = understand_image(self.mask) if isinstance(self.mask, Image.Image) else understand(self.mask)
+            except ReferenceInputError as error:
+                raise ReferenceInputError(f"{self.source}: {error}") from None
+            object.__setattr__(self, "mask", found.index_map)
+            object.__setattr__(self, "notes", (*self.notes, *found.notes))
         if not self.mask.any():
             raise ReferenceInputError(f"{self.source}: all background: there is no object in it (every pixel is 0)")
 
@@ -61,7 +65,8 @@ class Click:
     """A point on an object (positive) or beside it (negative), at (x, y).
 
     Raises:
-        ReferenceInputError: a negative frame, an id that is not 1 to 255, or a coordinate that is not a finite number.
+        ReferenceInputError: a negative frame, an id that is not 1 to 255, a coordinate that is not a finite number, or
+            a `positive` that is neither true nor false.
     """
 
     frame: int
@@ -75,6 +80,7 @@ class Click:
         object.__setattr__(self, "id", _id(self.id, "click"))
         object.__setattr__(self, "x", _coordinate(self.x, "click"))
         object.__setattr__(self, "y", _coordinate(self.y, "click"))
+        object.__setattr__(self, "positive", _truth(self.positive, "click: positive"))
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -82,7 +88,10 @@ class Click:
 
     @property
     def source(self) -> str:
-        return f"click {self.x:g},{self.y:g}"
+        """As on the command line: a leading '-' is that of a negative click, never that of x."""
+        sign = "" if self.positive else "-"
+        frame = f"{self.frame}:" if self.x < 0 else ""
+        return f"click {sign}{frame}{self.x:g},{self.y:g}"
 
 
 @dataclass(frozen=True)
@@ -123,6 +132,10 @@ class BoxPrompt:
 Reference = MaskReference | Click | BoxPrompt
 
 
+def _is_index_map(mask: object) -> bool:
+    return isinstance(mask, np.ndarray) and mask.ndim == 2 and mask.dtype == np.uint8 and mask.size > 0
+
+
 def _frame(value: object, what: str) -> int:
     frame = _integer(value, f"{what}: FRAME")
     if frame < 0:
@@ -142,6 +155,12 @@ def _integer(value: object, what: str) -> int:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise ReferenceInputError(f"{what} must be a whole number, got {value!r}") from None
+
+
+def _truth(value: object, what: str) -> bool:
+    if not isinstance(value, (bool, int, np.bool_, np.integer)) or value not in (0, 1):
+        raise ReferenceInputError(f"{what} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def _coordinate(value: object, what: str) -> float:

@@ -107,10 +107,6 @@ def check_folder(out: Path, *, overwrite: bool, origin: Path | None) -> None:
     """
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out}: this is a file; results need a folder")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: the folder cannot be created: {error.strerror}") from error
     if origin is not None and origin.resolve() in [(out / name).resolve() for name in (MASKS, OVERLAY, TRACK)]:
         raise OutputError(f"{out}: the source {origin} lies where results would be written; choose another folder")
     held = [name for name in (OVERLAY, TRACK) if (out / name).exists()]
@@ -120,6 +116,10 @@ def check_folder(out: Path, *, overwrite: bool, origin: Path | None) -> None:
         raise OutputError(
             f"{out}: already holds results ({', '.join(held)}); pass --overwrite or choose another folder"
         )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: the folder cannot be created: {error.strerror}") from error
 
 
 def remove_old_results(out: Path) -> None:

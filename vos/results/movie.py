@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 from math import lcm
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import av
+import av.error
 import cv2
 
 from vos.errors import OutputError
@@ -71,7 +73,9 @@ class OverlaySink:
         self._file.check()
 
     def close(self, summary: Summary) -> None:
-        if self._last_pts < 0:
+        if not summary.frames:
+            with suppress(OSError, av.error.FFmpegError):
+                self._container.close()
             self._file.discard()
             return
         try:

@@ -12,24 +12,28 @@ from vos.palette import davis_palette
 from vos.types import FrameResult, ObjectResult, State
 
 _FILL = 0.4
+_RIM_DARKNESS = 0.6
 _SUPERSAMPLING = 4
 # Sizes as shares of the frame's shorter side, with a smallest size in pixels.
 _CONTOUR, _CONTOUR_MIN = 1 / 270, 1
+_RIM, _RIM_MIN = 1 / 540, 1
 _FONT, _FONT_MIN = 1 / 30, 11
 
 
 class OverlayPainter:
     """Draws results on frames of one size, (H, W).
 
-    Masks are tinted with the DAVIS colour of their id and outlined in a brighter one; a chip beside each object holds
-    its id, with a question mark where the state is uncertain. Absent objects are not drawn. Chips stay inside the frame
-    and off each other where there is room; a frame too small for a chip has none.
+    Masks are tinted with the DAVIS colour of their id and outlined in a brighter one, which a thin dark rim outside
+    sets off from a background of the same hue; a chip beside each object holds its id, with a question mark where the
+    state is uncertain. Absent objects are not drawn. Chips stay inside the frame and off each other where there is
+    room; a frame too small for a chip has none.
     """
 
     def __init__(self, size: tuple[int, int]) -> None:
         short = min(size)
         self._size = size
         self._contour = max(_CONTOUR_MIN, round(short * _CONTOUR))
+        self._reach = self._contour // 2 + max(_RIM_MIN, round(short * _RIM))
         self._font = max(_FONT_MIN, round(short * _FONT))
         self._fill = davis_palette()
         self._bright = _brighten(self._fill)
@@ -39,22 +43,28 @@ class OverlayPainter:
         canvas = result.frame.image.copy()
         drawn = [item for item in result.objects if item.state is not State.ABSENT and item.box is not None]
         if drawn:
-            self._tint(canvas, result.index_map, drawn)
+            self._shade(canvas, result.index_map, drawn)
             for item in drawn:
                 self._outline(canvas, result.index_map, item)
             self._label(canvas, result.index_map, drawn)
         return canvas
 
-    def _tint(self, canvas: np.ndarray, index_map: np.ndarray, drawn: list[ObjectResult]) -> None:
+    def _shade(self, canvas: np.ndarray, index_map: np.ndarray, drawn: list[ObjectResult]) -> None:
+        """Tint the masks, and darken what lies close around them; the contours will cover the inner part of that."""
         shown = np.zeros(256, bool)
         shown[[item.id for item in drawn]] = True
         windows = [self._window(item) for item in drawn]
-        top, left = min(w[0].start for w in windows), min(w[1].start for w in windows)
-        bottom, right = max(w[0].stop for w in windows), max(w[1].stop for w in windows)
+        top = max(min(w[0].start for w in windows) - self._reach, 0)
+        left = max(min(w[1].start for w in windows) - self._reach, 0)
+        bottom, right = max(w[0].stop for w in windows) + self._reach, max(w[1].stop for w in windows) + self._reach
         region = canvas[top:bottom, left:right]
         ids = index_map[top:bottom, left:right]
         mixed = cv2.addWeighted(region, 1 - _FILL, self._fill[ids], _FILL, 0)
-        np.copyto(region, mixed, where=shown[ids][:, :, None])
+        inside = shown[ids]
+        brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * self._reach + 1,) * 2)
+        rim = (cv2.dilate(inside.astype(np.uint8), brush) > 0) & ~inside
+        region[rim] = np.rint(region[rim] * (1 - _RIM_DARKNESS))
+        np.copyto(region, mixed, where=inside[:, :, None])
 
     def _outline(self, canvas: np.ndarray, index_map: np.ndarray, item: ObjectResult) -> None:
         rows, columns = self._window(item)

@@ -27,7 +27,7 @@ class Sink(Protocol):
     def write(self, result: FrameResult) -> None: ...
 
     def close(self, summary: Summary) -> None:
-        """Finish and publish; a file that cannot be finished is removed."""
+        """Finish and publish; a file that cannot be finished, or of a run without a whole frame, is removed."""
 
 
 class MaskSink:
@@ -37,6 +37,8 @@ class MaskSink:
         self.path = path
         self._reserve = reserve
         self._palette = davis_palette().tobytes()
+        self._created = not path.exists()
+        self._latest: Path | None = None
         path.mkdir(exist_ok=True)
 
     def write(self, result: FrameResult) -> None:
@@ -44,14 +46,22 @@ class MaskSink:
         image.putpalette(self._palette)
         encoded = BytesIO()
         image.save(encoded, "PNG")
-        file = PartFile(self.path / f"{result.frame.index:05d}.png", self._reserve)
+        path = self.path / f"{result.frame.index:05d}.png"
+        file = PartFile(path, self._reserve)
         try:
             file.write(encoded.getvalue())
             file.publish()
         except BaseException:
             file.discard()
             raise
+        self._latest = path
         file.check()
 
     def close(self, summary: Summary) -> None:
-        """Nothing is left to do: every mask is whole as soon as it is written."""
+        """Every mask is whole as soon as it is written; what is left to do is to remove that of an unfinished run."""
+        if summary.frames:
+            return
+        if self._latest is not None:
+            self._latest.unlink(missing_ok=True)
+        if self._created:
+            self.path.rmdir()

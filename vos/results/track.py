@@ -31,6 +31,7 @@ class TrackSink:
         *,
         settings: Mapping[str, Any],
         versions: Mapping[str, Any],
+        references: Sequence[str],
     ) -> None:
         self.path = path
         height, width = source.size
@@ -40,8 +41,17 @@ class TrackSink:
             "height": height,
             "fps": float(source.rate),
             "rate": f"{source.rate.numerator}/{source.rate.denominator}",
+            "frame_count": source.frame_count,
+            "frame_count_exact": source.frame_count_exact,
         }
-        head = {"format": "vos-track", "version": 1, "source": about, "settings": settings, "versions": versions}
+        head = {
+            "format": "vos-track",
+            "version": 1,
+            "source": about,
+            "references": references,
+            "settings": settings,
+            "versions": versions,
+        }
         self._file = PartFile(path, reserve)
         self._separator = "\n"
         self._good = 0
@@ -73,6 +83,9 @@ class TrackSink:
             "complete": summary.complete,
             "error": summary.error,
         }
+        if not summary.frames:
+            self._file.discard()
+            return
         try:
             # A line of which the disk took only a part is overwritten.
             self._file.rewind(self._good)
@@ -83,7 +96,8 @@ class TrackSink:
             raise
 
     def _append(self, text: str) -> None:
-        self._file.write(text.encode())
+        # A lone surrogate, which stands for a byte of a file name that is not UTF-8, becomes its JSON escape.
+        self._file.write(text.encode(errors="backslashreplace"))
         self._good = self._file.tell()
 
 

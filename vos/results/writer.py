@@ -50,6 +50,7 @@ class ResultWriter:
     Args:
         out: the folder; created if missing.
         settings, versions: kept in track.json; anything JSON has no form for is kept as text.
+        references: what was asked to be tracked, as text that can be given again; kept in track.json.
         source: gives name, size, rate and clock. It is not read.
         overwrite: replace the results that the folder holds.
         save: which outputs, of `KINDS`.
@@ -66,6 +67,7 @@ class ResultWriter:
         settings: Mapping[str, Any],
         source: Source,
         versions: Mapping[str, Any],
+        references: Sequence[str] = (),
         overwrite: bool = False,
         save: Sequence[str] = KINDS,
     ) -> None:
@@ -77,11 +79,13 @@ class ResultWriter:
         self._created = not out.exists()
         check_folder(out, overwrite=overwrite, origin=source.origin)
         self._out, self._save = out, tuple(save)
-        self._source, self._settings, self._versions = source, settings, versions
+        self._source = source
+        self._facts: dict[str, Any] = {"settings": settings, "versions": versions, "references": tuple(references)}
         height, width = source.size
         try:
             self._reserve = Reserve(out, _RESERVE_BYTES + _RESERVE_BYTES_PER_PIXEL * height * width)
         except OSError as error:
+            self._remove_folder()
             raise OutputError(f"{out}: cannot be written: {error.strerror}; choose another folder") from error
         self._sinks: list[Sink] = []
         self._log = SpanLog()
@@ -163,9 +167,7 @@ class ResultWriter:
             elif kind == "overlay":
                 self._sinks.append(OverlaySink(self._out / OVERLAY, self._reserve, self._source))
             else:
-                path = self._out / TRACK
-                facts = {"settings": self._settings, "versions": self._versions}
-                self._sinks.append(TrackSink(path, self._reserve, self._source, **facts))
+                self._sinks.append(TrackSink(self._out / TRACK, self._reserve, self._source, **self._facts))
 
     def _finish(self, error: str | None, failure: Exception | None) -> None:
         """Close all sinks, however many fail, and set the summary; last of all let the caller see the failure."""
@@ -180,13 +182,20 @@ class ResultWriter:
             except Exception as problem:
                 failure = failure or problem
             else:
-                outputs.append(sink.path)
+                if self._frames:
+                    outputs.append(sink.path)
         with suppress(OSError):
             remove_unfinished(self._out)
-            if self._created and not self._frames:
-                self._out.rmdir()
+        if not self._frames:
+            self._remove_folder()
         self._summary = self._summarise(error, failure, outputs)
         self._failure = failure
+
+    def _remove_folder(self) -> None:
+        """Remove the folder if it was not there before and nothing is in it."""
+        if self._created:
+            with suppress(OSError):
+                self._out.rmdir()
 
     def _summarise(self, error: str | None, failure: Exception | None, outputs: list[Path]) -> Summary:
         if error is None and failure is not None:

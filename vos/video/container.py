@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,9 +20,9 @@ from vos.errors import SourceError
 from vos.types import Frame
 from vos.video.source import Source
 
-# Matroska ends without an error where it was cut. It counts as cut when the data end earlier than the header says, by
-# more than this many seconds and by more than this share of the length.
-_CUT_SECONDS, _CUT_SHARE = Fraction(1), Fraction(1, 20)
+# Matroska ends without an error where it was cut. It counts as cut when it ends earlier than it says, by more than this
+# many of the steps between frames. The length of the file, unlike that of the video stream, may be a little off.
+_CUT_STEPS, _CUT_STEPS_OF_FILE, _CUT_SHARE_OF_FILE = Fraction(3, 2), 3, Fraction(1, 100)
 
 
 class VideoSource(Source):
@@ -37,6 +38,7 @@ class VideoSource(Source):
         video.thread_type = "AUTO"
         rate = video.average_rate or video.guessed_rate or video.base_rate or rate_if_unclocked
         self._unit = Fraction(video.time_base or 1 / rate)
+        self._video_end = self._file_end = Fraction(0)  # of the packets read, seconds on the file's clock
         count = video.frames
         if not count and self._container.duration is not None:
             count = round(Fraction(self._container.duration, av.time_base) * rate)
@@ -49,8 +51,7 @@ class VideoSource(Source):
             origin=path,
         )
 
-    def close(self) -> None:
-        super().close()
+    def _release(self) -> None:
         self._container.close()
 
     def _read(self) -> Generator[Frame, None, None]:
@@ -62,6 +63,7 @@ class VideoSource(Source):
             index = damage.frames_read
             damage.frames_read += 1
             yield Frame(index, _upright_rgb(decoded), time=clock.read(decoded.pts), name=str(index))
+        self._check_length(clock, damage)
         if damage.frames_read == 0:
             raise SourceError(f"{self.name}: no frame can be decoded: {damage.reason or 'its video stream is empty'}")
         if damage.reason:
@@ -82,14 +84,16 @@ class VideoSource(Source):
 
     def _packets(self, damage: _Damage) -> Generator[av.Packet, None, None]:
         """The packets of the video stream that hold data. A last packet that was cut in the middle is left out."""
-        ends_at = Fraction(0)
         cut: av.Packet | None = None
         try:
             for packet in self._container.demux():
                 if packet.size == 0:
                     continue
                 if packet.pts is not None:
-                    ends_at = max(ends_at, (packet.pts + (packet.duration or 0)) * packet.time_base)
+                    ends_at = (packet.pts + (packet.duration or 0)) * packet.time_base
+                    self._file_end = max(self._file_end, ends_at)
+                    if packet.stream is self._video:
+                        self._video_end = max(self._video_end, ends_at)
                 if packet.stream is not self._video:
                     continue
                 if cut is not None:
@@ -104,10 +108,22 @@ class VideoSource(Source):
             damage.note_end(error.strerror or str(error))
         if cut is not None:
             damage.note_end("the file is cut short")
-        elif "matroska" in self._container.format.name and self._container.duration is not None:
+
+    def _check_length(self, clock: _Clock, damage: _Damage) -> None:
+        """Notice a Matroska file that ends before its own length."""
+        if "matroska" not in self._container.format.name:
+            return
+        step = max(clock.longest_step, 1 / self.rate)
+        length = _tagged_length(self._video)
+        if length is not None:
+            end, slack = self._video_end, _CUT_STEPS * step
+        elif self._container.duration is not None:
             length = Fraction(self._container.duration, av.time_base)
-            if length - ends_at > max(_CUT_SECONDS, length * _CUT_SHARE):
-                damage.note_end(f"the file is cut short at {float(ends_at):.1f} s of {float(length):.1f} s")
+            end, slack = self._file_end, max(_CUT_STEPS_OF_FILE * step, length * _CUT_SHARE_OF_FILE)
+        else:
+            return
+        if length - end > slack:
+            damage.note_end(f"the file is cut short at {float(end):.2f} s of {float(length):.2f} s")
 
 
 def count_packets(path: Path) -> int:
@@ -150,9 +166,14 @@ class _Damage:
 
 
 class _Clock:
-    """Strictly increasing times, in seconds since the first frame."""
+    """Strictly increasing times, in seconds since the first frame.
+
+    Attributes:
+        longest_step: between two frames so far, seconds.
+    """
 
     def __init__(self, time_base: Fraction, rate: Fraction) -> None:
+        self.longest_step = Fraction(0)
         self._unit, self._step = time_base, 1 / rate
         self._origin: Fraction | None = None
         self._last: Fraction | None = None
@@ -166,6 +187,8 @@ class _Clock:
                 self._origin = stamp - time
             if self._last is None or stamp - self._origin > self._last:
                 time = stamp - self._origin
+        if self._last is not None:
+            self.longest_step = max(self.longest_step, time - self._last)
         self._last = time
         return time
 
@@ -192,6 +215,12 @@ def _open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream
         container.close()
         raise
     return container, videos[0]
+
+
+def _tagged_length(video: av.VideoStream) -> Fraction | None:
+    """Where the stream's DURATION tag ("00:00:02.500000000") says that it ends, seconds; None without one."""
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", video.metadata.get("DURATION", ""))
+    return None if match is None else int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3])
 
 
 def _upright_rgb(frame: av.VideoFrame) -> np.ndarray:

@@ -39,19 +39,20 @@ def read_image(path: Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode == "F":
-                raise SourceError(
-                    f"{path}: images of floating-point values have no defined range; save it as 8 or 16 bit"
-                )
-            if image.mode.startswith("I"):
-                wide = np.asarray(image).astype(np.int64).clip(0, 65535)
-                grey = ((wide * 255 + 32767) // 65535).astype(np.uint8)
-                return np.repeat(grey[:, :, None], 3, axis=2)
-            return np.array(image.convert("RGB"))
+            return _rgb(ImageOps.exif_transpose(opened), f"{path}")
     except _UNREADABLE as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error).splitlines()[0]
         raise SourceError(f"{path}: cannot be read as an image: {reason}") from error
+
+
+def _rgb(image: Image.Image, name: str) -> np.ndarray:
+    if image.mode == "F":
+        raise SourceError(f"{name}: images of floating-point values have no defined range; save it as 8 or 16 bit")
+    if image.mode.startswith("I"):
+        wide = np.asarray(image).astype(np.int64).clip(0, 65535)
+        grey = ((wide * 255 + 32767) // 65535).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    return np.array(image.convert("RGB"))
 
 
 class ImageSource(Source):
@@ -67,18 +68,25 @@ class ImageSource(Source):
 
 
 class ArraySource(Source):
-    """Any iterable of uint8 (H, W, 3) RGB arrays; its frames have no time. The arrays are passed on, not copied."""
+    """Any iterable of uint8 (H, W, 3) RGB arrays or Pillow images; its frames have no time.
 
-    def __init__(self, arrays: Iterable[np.ndarray], *, name: str, rate: Fraction) -> None:
-        self._arrays = arrays
+    Arrays are passed on, not copied; images become RGB as `read_image` makes it, but are not turned. What is iterated
+    over is closed in the end if it has a `close`, as generators do.
+    """
+
+    def __init__(self, arrays: Iterable[np.ndarray | Image.Image], *, name: str, rate: Fraction) -> None:
+        self._arrays = iter(arrays)
         count = len(arrays) if isinstance(arrays, Sized) else None
         super().__init__(name, rate=rate, frame_count=count, frame_count_exact=count is not None)
 
     def _read(self) -> Generator[Frame, None, None]:
-        for index, array in enumerate(self._arrays):
+        for index, item in enumerate(self._arrays):
+            array = _rgb(item, f"{self.name}: frame {index}") if isinstance(item, Image.Image) else item
             if not isinstance(array, np.ndarray):
-                kind = type(array).__name__
-                raise SourceError(f"{self.name}: frame {index} is a {kind}; frames must be uint8 (H, W, 3) arrays, RGB")
+                raise SourceError(
+                    f"{self.name}: frame {index} has the type {type(array).__name__}; frames must be NumPy arrays, "
+                    "uint8 (H, W, 3) RGB, or Pillow images (paths of images go in a list)"
+                )
             try:
                 frame = Frame(index, array, name=str(index))
             except ValueError:
@@ -86,3 +94,8 @@ class ArraySource(Source):
                     f"{self.name}: frame {index} is {array.dtype} {array.shape}; frames must be uint8 (H, W, 3), RGB"
                 ) from None
             yield frame
+
+    def _release(self) -> None:
+        close = getattr(self._arrays, "close", None)
+        if callable(close):
+            close()

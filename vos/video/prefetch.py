@@ -20,8 +20,8 @@ def prefetch(frames: Iterable[T], size: int) -> Generator[T, None, None]:
     """Yield the items of `frames`, read by a background thread that stays at most `size` items ahead.
 
     The thread starts with the first `next`. What it raises is raised here, after the items that came before. Closing
-    the generator ends the thread as soon as the item it is reading has come, and waits for that, so that the source
-    can be closed safely afterwards.
+    the generator ends the thread as soon as the item it is reading has come, and waits for that. Only Ctrl-C cuts the
+    wait short; the thread then ends later, by itself.
 
     Raises:
         ValueError: if `size` is below 1.

@@ -47,10 +47,14 @@ class Source(ABC):
         self._frames = self._read_checked()
         self._first: Frame | None = None
         self._started = False
+        self._closed = False
 
     @abstractmethod
     def _read(self) -> Generator[Frame, None, None]:
-        """Yield the frames in order, freeing what it holds when it ends or is closed; SourceError on damage."""
+        """Yield the frames in order; SourceError on damage."""
+
+    def _release(self) -> None:  # noqa: B027 - most sources hold nothing
+        """Free what the source holds; called once or more, never while `_read` runs."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -78,8 +82,19 @@ class Source(ABC):
         return chain([self.first()], self._frames)
 
     def close(self) -> None:
-        """Free the file and the decoder; a second call does nothing."""
-        self._frames.close()
+        """Free the file and the decoder; a second call does nothing.
+
+        Where another thread is just reading a frame, nothing is freed under its hands: it does so itself, after that
+        frame.
+        """
+        self._closed = True
+        try:
+            self._frames.close()
+        except ValueError as error:
+            if "already executing" not in str(error):
+                raise
+        else:
+            self._release()
 
     def __enter__(self) -> Source:
         return self
@@ -100,13 +115,18 @@ class Source(ABC):
 
     def _read_checked(self) -> Generator[Frame, None, None]:
         size = None
-        with closing(self._read()) as frames:
-            for frame in frames:
-                size = size or frame.size
-                if frame.size != size:
-                    found, wanted = f"{frame.size[1]}x{frame.size[0]}", f"{size[1]}x{size[0]}"
-                    raise SourceError(
-                        f"{self.name}: frame {frame.index} ({frame.name}) is {found} but the first is {wanted}; "
-                        "all frames must have one size"
-                    )
-                yield frame
+        try:
+            with closing(self._read()) as frames:
+                for frame in frames:
+                    if self._closed:
+                        return
+                    size = size or frame.size
+                    if frame.size != size:
+                        found, wanted = f"{frame.size[1]}x{frame.size[0]}", f"{size[1]}x{size[0]}"
+                        raise SourceError(
+                            f"{self.name}: frame {frame.index} ({frame.name}) is {found} but the first is {wanted}; "
+                            "all frames must have one size"
+                        )
+                    yield frame
+        finally:
+            self._release()

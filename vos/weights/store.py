@@ -8,6 +8,7 @@ was taken of, so that gigabytes are not hashed on every start).
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -83,7 +84,9 @@ def obtain(item: PinnedFile, path: Path, *, advice: str, progress: Progress | No
     except (OSError, NotImplementedError) as error:
         # filelock raises NotImplementedError where the file system has no locks.
         reason = getattr(error, "strerror", None) or error
-        raise WeightsError(f"cannot store {path}: {reason}; free space or set VOS_CACHE to another folder") from error
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        remedy = f"{'free space or ' if full else ''}set VOS_CACHE to a folder that can be written"
+        raise WeightsError(f"cannot store {path}: {reason}; {remedy}") from error
 
 
 def verify(name_or_path: str | Path, checkpoint: Checkpoint | None = None) -> Verification:

@@ -1,0 +1,75 @@
+"""What J and F do not tell: whether an object was lost, whether it was found again, and whether ids were swapped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+LOST_BELOW = 0.1
+FOUND_FROM = 0.5
+
+
+@dataclass(frozen=True)
+class Continuity:
+    """Counts over the objects and the scored frames of one or more sequences.
+
+    Attributes:
+        lost: objects times frames in which the object is there but its mask is empty or has IoU < 0.1.
+        losses: times that an object was lost. It counts as lost until its IoU is 0.5 or more.
+        recovered: those of the losses that ended so.
+        swaps: objects times frames in which the object's mask overlaps another object more than its own.
+    """
+
+    lost: int = 0
+    losses: int = 0
+    recovered: int = 0
+    swaps: int = 0
+
+    def __add__(self, other: Continuity) -> Continuity:
+        return Continuity(
+            self.lost + other.lost,
+            self.losses + other.losses,
+            self.recovered + other.recovered,
+            self.swaps + other.swaps,
+        )
+
+
+class ContinuityCounter:
+    """Counts as frames come, in order; keeps O(objects)."""
+
+    def __init__(self, objects: int) -> None:
+        self._objects = objects
+        self._away = np.zeros(objects, dtype=bool)
+        self._total = Continuity()
+
+    @property
+    def total(self) -> Continuity:
+        return self._total
+
+    def update(self, truth: np.ndarray, found: np.ndarray) -> None:
+        """Takes in one frame.
+
+        Args:
+            truth, found: integers (H, W); 0 is background, 1 to `objects` the objects, other ids are background.
+        """
+        n = self._objects + 1
+        pairs = _known(truth, n) * n + _known(found, n)
+        overlap = np.bincount(pairs.ravel(), minlength=n * n).reshape(n, n)
+        there, answered, shared = overlap.sum(axis=1)[1:], overlap.sum(axis=0)[1:], overlap.diagonal()[1:]
+        iou = shared / np.maximum(there + answered - shared, 1)
+        lost = (there > 0) & (iou < LOST_BELOW)
+        found_again = self._away & (iou >= FOUND_FROM)
+        others = overlap[1:, 1:].copy()
+        np.fill_diagonal(others, 0)
+        swapped = others.max(axis=0, initial=0) > shared
+        self._total += Continuity(
+            int(lost.sum()), int((lost & ~self._away).sum()), int(found_again.sum()), int(swapped.sum())
+        )
+        self._away = (self._away | lost) & ~found_again
+
+
+def _known(index_map: np.ndarray, n: int) -> np.ndarray:
+    """int64 (H, W), ids from n on as background."""
+    ids = index_map.astype(np.int64)
+    return np.where(ids < n, ids, 0)

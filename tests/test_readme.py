@@ -1,0 +1,59 @@
+"""What the README shows is true: its Python runs as it stands, its links lead somewhere, its commands exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.main import get_command
+
+from tests.cli.conftest import DISC, encode
+from tests.drawn import clip
+from vos.cli.main import app
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_python_runs_as_it_stands(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(code.strip().splitlines()) <= 12
+    images, truth = clip([DISC], 2, size=(120, 160))
+    encode(tmp_path / "clip.mp4", images)
+    Image.fromarray(truth[0] * 255).save(tmp_path / "mask.png")
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, object] = {}
+    exec(code, found)
+    areas = found["areas"]
+    assert isinstance(areas, list)
+    assert areas[0][:4] == (0, 1, "visible", int(np.count_nonzero(truth[0])))
+    assert len(areas) == 2
+    assert "(120, 160, 3)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text):
+        if not target.startswith("http"):
+            assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_set_up_commands_come_first() -> None:
+    first = README.index("```")
+    assert README[first:].startswith("```\nmake demo")
+    assert "\nmake test" in README[first : first + 300]
+
+
+def test_every_command_shown_exists() -> None:
+    commands = set(get_command(app).commands)
+    shown = set()
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        shown |= set(re.findall(r"^(?:\$ )?vos (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+    assert {"track", "eval"} <= shown <= commands

@@ -1,0 +1,133 @@
+"""Choice and merge, with a decoder that answers by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vos.models.features import FeatureMap
+from vos.personalize import ScaleFit
+from vos.segment import Segmenter, boxes_of
+from vos.settings import DecoderSettings, First
+from vos.types import Candidates, Prompts
+
+NAN = np.nan
+SIZE = (20, 30)
+IMAGE = FeatureMap(torch.zeros(1, 4, 4), SIZE, (40, 60), 16)
+
+
+class HandModel:
+    """Squares instead of a network: candidate k of row n is a square of side sides[n][k] at (2, 3), scores as given.
+
+    A row that is asked with a box (9, 9, 9, 9) comes out empty.
+    """
+
+    mask_size = SIZE
+
+    def __init__(self, sides: list[list[int]], scores: list[list[float]]) -> None:
+        self._sides, self._scores = sides, scores
+        self.asked: list[Prompts] = []
+
+    def decode(self, image: FeatureMap, prompts: Prompts, mask_logits: torch.Tensor | None = None) -> Candidates:
+        assert prompts.active.all()
+        self.asked.append(prompts)
+        logits = torch.full((len(prompts), 3, *SIZE), -5.0)
+        for n in range(len(prompts)):
+            if not (prompts.boxes[n] == 9).all():
+                for k, side in enumerate(self._sides[n]):
+                    logits[n, k, 3 : 3 + side, 2 : 2 + side] = 5.0 + n
+        return Candidates(logits, torch.tensor(self._scores[: len(prompts)]))
+
+    def to_frame(self, logits: torch.Tensor, image: FeatureMap) -> torch.Tensor:
+        return logits
+
+
+def _prompts(n: int = 1, point: bool = True) -> Prompts:
+    labels = np.full((n, 1), 1 if point else -1, np.int8)
+    return Prompts(np.full((n, 1, 2), 4, np.float32), labels, np.tile(np.float32([[1, 1, 10, 10]]), (n, 1)))
+
+
+def _segmenter(model: HandModel, **options: object) -> Segmenter:
+    return Segmenter(model, DecoderSettings.model_validate(options), ScaleFit(steps=3))
+
+
+@pytest.mark.parametrize(("first", "side"), [(First.LARGEST, 17), (First.LARGEST_MOD_256, 15)])
+def test_largest_compares_areas_and_the_published_one_their_low_byte(first: First, side: int) -> None:
+    # 17 x 17 = 289 = 33 modulo 256; 15 x 15 = 225.
+    model = HandModel([[4, 15, 17]], [[0.9, 0.1, 0.2]])
+    found = _segmenter(model, first=first, cascade=1).segment([1], IMAGE, _prompts())
+    assert (found.logits[0] > 0).sum() == side**2
+
+
+def test_the_cascade_asks_as_published() -> None:
+    model = HandModel([[4, 6, 9]], [[0.9, 0.1, 0.2]])
+    found = _segmenter(model).segment([1], IMAGE, _prompts())
+    first, second, third = model.asked
+    np.testing.assert_array_equal(first.boxes, [[1, 1, 10, 10]])
+    assert not second.has_box.any()
+    np.testing.assert_array_equal(third.boxes, [[2, 3, 5, 6]])
+    assert found.scores[0] == pytest.approx(0.9)
+
+
+def test_rows_do_not_share_their_fate() -> None:
+    """A row whose mask is empty keeps its own box; the others are asked with theirs all the same."""
+    model = HandModel([[4, 4, 4], [6, 6, 6]], [[0.9, 0.1, 0.2]] * 2)
+    prompts = _prompts(2, point=False)
+    prompts.boxes[0] = 9
+    _segmenter(model).segment([1, 2], IMAGE, prompts)
+    np.testing.assert_array_equal(model.asked[2].boxes, [[9, 9, 9, 9], [2, 3, 7, 8]])
+
+
+def test_an_object_that_nothing_asks_for_is_empty() -> None:
+    model = HandModel([[4, 4, 4]], [[0.9, 0.1, 0.2]])
+    prompts = _prompts(2)
+    prompts.labels[1], prompts.boxes[1] = -1, NAN
+    found = _segmenter(model).segment([1, 2], IMAGE, prompts)
+    assert (found.logits[0] > 0).any()
+    assert not (found.logits[1] > 0).any()
+    assert found.scores[1] == 0
+
+
+def test_fitted_weights_mix_the_scales() -> None:
+    model = HandModel([[4, 8, 16]], [[0.2, 0.9, 0.3]])
+    segmenter = Segmenter(model, DecoderSettings(first=First.FITTED, cascade=1), ScaleFit())
+    target = np.zeros(SIZE, bool)
+    target[3:11, 2:10] = True
+    segmenter.learn([7], IMAGE, _prompts(), [target])
+    weights = segmenter.scale_weights[7]
+    assert weights.sum() == pytest.approx(1)
+    found = segmenter.segment([7], IMAGE, _prompts())
+    assert found.scores[0] == pytest.approx(float(weights @ [0.2, 0.9, 0.3]), abs=1e-5)
+
+
+def test_the_larger_logit_wins_every_pixel() -> None:
+    logits = torch.full((3, *SIZE), -1.0)
+    logits[0, :10], logits[2, 5:] = 2.0, 3.0
+    winner = _segmenter(HandModel([], [])).merge(IMAGE, logits)
+    assert (winner[:5] == 0).all()
+    assert (winner[5:] == 2).all()
+    logits[:] = -1
+    assert (_segmenter(HandModel([], [])).merge(IMAGE, logits) == -1).all()
+
+
+def test_merging_in_pieces_is_merging_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.randn(7, *SIZE, generator=torch.Generator().manual_seed(0))
+    whole = _segmenter(HandModel([], [])).merge(IMAGE, logits)
+    monkeypatch.setattr("vos.segment._AT_ONCE", 2 * SIZE[0] * SIZE[1])
+    np.testing.assert_array_equal(_segmenter(HandModel([], [])).merge(IMAGE, logits), whole)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 9), st.integers(1, 9))
+def test_boxes_are_the_extremes_of_masks(seed: int, n: int, h: int, w: int) -> None:
+    masks = np.random.default_rng(seed).random((n, h, w)) > 0.8
+    boxes = boxes_of(torch.from_numpy(masks))
+    for mask, box in zip(masks, boxes, strict=True):
+        ys, xs = np.nonzero(mask)
+        if xs.size:
+            assert box.tolist() == [xs.min(), ys.min(), xs.max(), ys.max()]
+        else:
+            assert np.isnan(box).all()

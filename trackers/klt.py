@@ -1,0 +1,273 @@
+"""A point tracker without a network: pyramidal Lucas-Kanade with a forward-backward check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import ClassVar
+
+import cv2
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from trackers.points import around, mask_box, medoids, on_mask
+from vos.models.features import Features
+from vos.types import Box, Frame, FrameResult, ObjectResult, Prompts
+
+# Per-frame change of size beyond which it is the points that are wrong, not the object that grew.
+_MOST_ZOOM = 1.25
+_POINTS_FOR_ZOOM = 3
+# Variance of grey levels that is noise, not texture: patches that differ by no more are alike.
+_NOISE = 25.0
+
+
+class KltSettings(BaseModel):
+    """Options of the Lucas-Kanade point tracker."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    points: int = Field(8, ge=1, le=64, description="positive points per object, k-medoids of its mask")
+    background: int = Field(0, ge=0, le=16, description="negative points per object on the background around it")
+    others: int = Field(0, ge=0, le=16, description="negative points per object: the nearest points of other objects")
+    window: int = Field(21, ge=5, le=63, description="side of the square that is compared around a point, pixels")
+    levels: int = Field(4, ge=0, le=8, description="pyramid levels above the frame; each doubles the reach")
+    max_error: float = Field(1.0, gt=0, description="pixels that a point may be off after going forth and back")
+    min_similarity: float = Field(
+        0.6, ge=-1, le=1, description="correlation of a point's surroundings with the frame before; less is covered"
+    )
+    min_visible: float = Field(
+        0.2, ge=0, le=1, description="share of an object's points that must go on being visible; less is not here"
+    )
+    reseed_every: int | None = Field(
+        None, ge=1, description="frames after which all points are chosen anew; none: each only when it is lost"
+    )
+    patience: int = Field(10, ge=0, le=100, description="frames for which an object that is lost is looked for")
+    margin: float = Field(10.0, ge=0, description="pixels by which the moved box is grown on every side")
+
+
+@dataclass(frozen=True, eq=False)
+class _Grey:
+    """A frame as Lucas-Kanade reads it: uint8 (H, W), and its index."""
+
+    index: int
+    image: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class _Followed:
+    """One object's points.
+
+    Attributes:
+        frame: the frame on which the points lie.
+        points: float32 (P, 2), xy, pixels: the positive ones, then those on the background.
+        visible: bool (P,); where False, the point is lost and its coordinates mean nothing.
+        box: the object's box on that frame; None if it had no mask.
+        seeded: index of the frame on which all points were chosen last.
+    """
+
+    frame: _Grey
+    points: np.ndarray
+    visible: np.ndarray
+    box: Box | None
+    seeded: int
+
+
+class KltTracker:
+    """Points followed by optical flow (Lucas-Kanade, OpenCV), checked by following them back.
+
+    Positive points are the k-medoids of the object's mask. A point is invisible when it does not come back to where it
+    was, when its surroundings changed, or when it leaves the frame; one that ends up outside the final mask is dropped.
+    New points take the place of lost ones as soon as there is a final mask. Box: the last mask's box, moved and scaled
+    by the median motion of the visible points.
+
+    An object of whose points too few are visible is not here, as after a cut. For `patience` frames it is looked for
+    where it was last seen; after that, only another tracker or a reference brings it back.
+    """
+
+    Settings: ClassVar[type[BaseModel]] = KltSettings
+    follows_points: ClassVar[bool] = True
+
+    def __init__(self, settings: KltSettings) -> None:
+        self._settings = settings
+        self._objects: dict[int, _Followed] = {}
+        self._located: dict[int, _Followed] = {}
+        self._last: tuple[Frame, _Grey] | None = None
+
+    def add(self, object_id: int, frame: Frame, features: Features, mask: np.ndarray) -> None:
+        self._objects[object_id] = self._seeded(self._grey(frame), mask, mask_box(mask))
+        self._located.pop(object_id, None)
+
+    def locate(self, frame: Frame, features: Features) -> Prompts:
+        grey = self._grey(frame)
+        self._located = self._follow(grey)
+        return self._prompts([self._located[i] for i in self._objects], grey)
+
+    def update(self, result: FrameResult) -> None:
+        grey = self._grey(result.frame)
+        for found in result.objects:
+            now = self._located.get(found.id, self._objects[found.id])
+            if found.box is None:
+                self._objects[found.id] = self._without_mask(now, grey)
+            else:
+                self._objects[found.id] = self._with_mask(now, grey, result.index_map == found.id, found)
+        self._located = {}
+
+    def _grey(self, frame: Frame) -> _Grey:
+        """The frame in grey, converted once."""
+        if self._last is None or self._last[0] is not frame:
+            self._last = (frame, _Grey(frame.index, cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)))
+        return self._last[1]
+
+    def _follow(self, grey: _Grey) -> dict[int, _Followed]:
+        """All objects on this frame; one that is not seen stays on the frame where it was seen last."""
+        located = dict(self._objects)
+        groups: dict[int, list[int]] = {}
+        for object_id, last in self._objects.items():
+            if last.frame.index != grey.index and last.visible.any():
+                groups.setdefault(last.frame.index, []).append(object_id)
+        for ids in groups.values():
+            # Points do not influence each other, and images are prepared once per call: one call for all.
+            lasts = [self._objects[i] for i in ids]
+            start = np.concatenate([last.points[last.visible] for last in lasts])
+            end, seen = _lucas_kanade(lasts[0].frame.image, grey.image, start, self._settings)
+            ends = np.cumsum([last.visible.sum() for last in lasts])[:-1]
+            for object_id, to, ok in zip(ids, np.split(end, ends), np.split(seen, ends), strict=True):
+                located[object_id] = self._moved(self._objects[object_id], grey, to, ok)
+        return located
+
+    def _moved(self, last: _Followed, grey: _Grey, end: np.ndarray, seen: np.ndarray) -> _Followed:
+        """An object whose points that were visible are now at `end`, those of `seen` rightly."""
+        points, visible = last.points.copy(), np.zeros_like(last.visible)
+        points[last.visible], visible[last.visible] = end, seen
+        wanted = np.arange(len(points)) < self._settings.points
+        positive = visible & wanted
+        followed = np.count_nonzero(last.visible & wanted)
+        if np.count_nonzero(positive) < max(1.0, self._settings.min_visible * followed):
+            return last
+        box = last.box and move_box(last.box, last.points[positive], points[positive], grey.image.shape)
+        return _Followed(grey, points, visible, box, last.seeded)
+
+    def _with_mask(self, now: _Followed, grey: _Grey, mask: np.ndarray, found: ObjectResult) -> _Followed:
+        """Drop the points that the final mask contradicts, and choose others for all that are lost."""
+        every = self._settings.reseed_every
+        due = every is not None and grey.index - now.seeded >= every
+        if due or now.frame.index != grey.index:
+            return self._seeded(grey, mask, found.box)
+        wanted = np.arange(len(now.points)) < self._settings.points
+        kept = now.visible & (on_mask(mask, now.points) == wanted)
+        points, visible = now.points.copy(), kept.copy()
+        for which, choose in ((wanted, medoids), (~wanted, around)):
+            lost = np.flatnonzero(which & ~kept)
+            if lost.size:
+                new = choose(mask, lost.size, points[which & kept])
+                points[lost[: len(new)]] = new
+                visible[lost[: len(new)]] = True
+        return _Followed(grey, points, visible, found.box, now.seeded)
+
+    def _without_mask(self, now: _Followed, grey: _Grey) -> _Followed:
+        """No mask on this frame: points that are seen are followed on, others are waited for, but not for ever."""
+        if now.frame.index != grey.index and grey.index - now.frame.index > self._settings.patience:
+            return replace(now, frame=grey, visible=np.zeros_like(now.visible), box=None)
+        return replace(now, box=None)
+
+    def _seeded(self, grey: _Grey, mask: np.ndarray, box: Box | None) -> _Followed:
+        """All points chosen anew."""
+        wanted = self._settings.points
+        points = np.zeros((wanted + self._settings.background, 2), dtype=np.float32)
+        visible = np.zeros(len(points), dtype=bool)
+        for start, chosen in ((0, medoids(mask, wanted)), (wanted, around(mask, self._settings.background))):
+            points[start : start + len(chosen)] = chosen
+            visible[start : start + len(chosen)] = True
+        return _Followed(grey, points, visible, box, grey.index)
+
+    def _prompts(self, objects: list[_Followed], grey: _Grey) -> Prompts:
+        own = self._settings.points + self._settings.background
+        points = np.zeros((len(objects), own + self._settings.others, 2), dtype=np.float32)
+        labels = np.full(points.shape[:2], -1, dtype=np.int8)
+        boxes = np.full((len(objects), 4), np.nan, dtype=np.float32)
+        signs = np.repeat(np.array([1, 0], dtype=np.int8), [self._settings.points, self._settings.background])
+        for row, now in enumerate(objects):
+            if now.frame.index == grey.index:
+                points[row, :own] = np.where(now.visible[:, None], now.points, 0)
+                labels[row, :own] = np.where(now.visible, signs, -1)
+                if now.box is not None and (labels[row] == 1).any():
+                    boxes[row] = _grown(now.box, self._settings.margin, grey.image.shape)
+        if self._settings.others:
+            points, labels = _with_others(points, labels, own)
+        return Prompts(points, labels, boxes)
+
+
+def move_box(box: Box, start: np.ndarray, end: np.ndarray, size: tuple[int, ...]) -> Box | None:
+    """A box after the median motion of points: p -> zoom p + shift, from `start` to `end`, float32 (K, 2) each.
+
+    The zoom is the median ratio of the points' distances to each other, the shift the median of what is left (as
+    Median Flow does; Kalal et al., 2010). None where the box has left a frame of `size` (H, W).
+    """
+    zoom = 1.0
+    if len(start) >= _POINTS_FOR_ZOOM:
+        a, b = np.array(list(combinations(range(len(start)), 2))).T
+        before = np.linalg.norm(start[a] - start[b], axis=1)
+        after = np.linalg.norm(end[a] - end[b], axis=1)
+        apart = before > 0
+        if apart.any():
+            zoom = float(np.clip(np.median(after[apart] / before[apart]), 1 / _MOST_ZOOM, _MOST_ZOOM))
+    shift = np.median(end - zoom * start, axis=0)
+    # A pixel reaches half a pixel beyond its centre, and so does an inclusive box.
+    half = np.array([0.5, 0.5, -0.5, -0.5])
+    x0, y0, x1, y1 = zoom * (np.array(box) - half) + np.tile(shift, 2) + half
+    if x1 < 0 or y1 < 0 or x0 > size[1] - 1 or y0 > size[0] - 1:
+        return None
+    return float(x0), float(y0), float(x1), float(y1)
+
+
+def _lucas_kanade(
+    before: np.ndarray, now: np.ndarray, start: np.ndarray, settings: KltSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Follow points, float32 (K, 2), from one grey image to another: where they are, and bool (K,) whether seen."""
+    window, levels = (settings.window, settings.window), settings.levels
+    end, found, _ = cv2.calcOpticalFlowPyrLK(before, now, start, None, winSize=window, maxLevel=levels)
+    back, returned, _ = cv2.calcOpticalFlowPyrLK(now, before, end, None, winSize=window, maxLevel=levels)
+    h, w = now.shape
+    seen = (found[:, 0] == 1) & (returned[:, 0] == 1)
+    seen &= np.linalg.norm(back - start, axis=1) <= settings.max_error
+    seen &= ((end >= -0.5) & (end < (w - 0.5, h - 0.5))).all(axis=1)
+    seen &= _similarity(before, start, now, end, settings.window) >= settings.min_similarity
+    return end, seen
+
+
+def _similarity(a: np.ndarray, at: np.ndarray, b: np.ndarray, to: np.ndarray, window: int) -> np.ndarray:
+    """Correlation, float (K,) in [-1, 1], of the squares around points of two images; about 1 where both are flat."""
+    x, y = _patches(a, at, window), _patches(b, to, window)
+    x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
+    covariance, deviations = (x * y).mean(axis=1), np.sqrt((x**2).mean(axis=1) * (y**2).mean(axis=1))
+    return (covariance + _NOISE) / (deviations + _NOISE)
+
+
+def _patches(image: np.ndarray, points: np.ndarray, window: int) -> np.ndarray:
+    """Squares around points, float32 (K, window^2)."""
+    offsets = np.arange(window, dtype=np.float32) - (window - 1) / 2
+    y, x = (plane.ravel() for plane in np.meshgrid(offsets, offsets, indexing="ij"))
+    patches = cv2.remap(image, points[:, :1] + x, points[:, 1:] + y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return patches.astype(np.float32)
+
+
+def _with_others(points: np.ndarray, labels: np.ndarray, own: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fill the columns from `own` on: for each row that is seen, the nearest positive points of other rows."""
+    points, labels = points.copy(), labels.copy()
+    wanted = points.shape[1] - own
+    positive = labels[:, :own] == 1
+    for row in np.flatnonzero(positive.any(axis=1)):
+        middle = np.median(points[row, :own][positive[row]], axis=0)
+        others = positive.copy()
+        others[row] = False
+        theirs = points[:, :own][others]
+        order = np.lexsort((theirs[:, 1], theirs[:, 0], np.linalg.norm(theirs - middle, axis=1)))[:wanted]
+        points[row, own : own + len(order)] = theirs[order]
+        labels[row, own : own + len(order)] = 0
+    return points, labels
+
+
+def _grown(box: Box, margin: float, size: tuple[int, ...]) -> tuple[float, float, float, float]:
+    right, bottom = size[1] - 1, size[0] - 1
+    x0, y0, x1, y1 = box
+    return max(0.0, x0 - margin), max(0.0, y0 - margin), min(right, x1 + margin), min(bottom, y1 + margin)

@@ -1,0 +1,165 @@
+"""Choosing points in and around a mask. Everything here is deterministic and depends on that one mask alone.
+
+Points are float32 (K, 2), xy, original pixels, and lie on pixel centres.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from vos.types import Box
+
+# Pixels of a mask that are looked at: enough for the medoids of any shape, and few enough for all pairs.
+_CANDIDATES = 512
+_ROUNDS = 10
+# Where the background counts as near: from and to, in diagonals of the object's box.
+_NEAR, _FAR = 0.15, 0.3
+NONE = np.zeros((0, 2), dtype=np.float32)
+
+
+def mask_box(mask: np.ndarray) -> Box | None:
+    """The box of a mask, bool (H, W): xyxy, inclusive; None where the mask is empty."""
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    if not columns.size:
+        return None
+    return float(columns[0]), float(rows[0]), float(columns[-1]), float(rows[-1])
+
+
+def medoids(mask: np.ndarray, count: int, fixed: np.ndarray = NONE) -> np.ndarray:
+    """Points spread over a mask: its k-medoids, as SAM-PT samples them.
+
+    Starts from points far from each other and alternates between assigning pixels to the nearest medoid and
+    moving each medoid to the most central of its pixels.
+
+    Args:
+        mask: bool (H, W).
+        count: points wanted, besides the fixed ones.
+        fixed: float32 (F, 2), medoids that are there already and stay where they are.
+
+    Returns:
+        float32 (K, 2), all inside the mask and different; K is `count`, or less where the mask has fewer free pixels.
+    """
+    pixels = _sampled(mask)
+    to_fixed = cdist(pixels, fixed)
+    if len(fixed):
+        free = to_fixed.min(axis=1) >= 1
+        pixels, to_fixed = pixels[free], to_fixed[free]
+    count = min(count, len(pixels))
+    if not count:
+        return NONE
+    between = cdist(pixels, pixels)
+    chosen = _farthest(between, to_fixed, count)
+    for _ in range(_ROUNDS):
+        nearest = np.concatenate([to_fixed, between[:, chosen]], axis=1).argmin(axis=1) - len(fixed)
+        moved = chosen.copy()
+        for k in range(count):
+            members = np.flatnonzero(nearest == k)
+            if members.size:
+                moved[k] = members[between[np.ix_(members, members)].sum(axis=1).argmin()]
+        if (moved == chosen).all():
+            break
+        chosen = moved
+    return pixels[chosen].astype(np.float32)
+
+
+def interior(mask: np.ndarray, count: int) -> np.ndarray:
+    """Points deep inside a mask: the farthest from its edge, then the farthest from its edge and from those before.
+
+    The frame's border counts as an edge: what lies beyond it is not known.
+
+    Args:
+        mask: bool (H, W).
+        count: points wanted.
+
+    Returns:
+        float32 (K, 2), deepest first; K is `count`, or less where nothing of the mask is left to choose from.
+    """
+    box = mask_box(mask)
+    if box is None:
+        return NONE
+    x0, y0, x1, y1 = map(int, box)
+    left = np.pad(mask[y0 : y1 + 1, x0 : x1 + 1].astype(np.uint8), 1)
+    points = []
+    for _ in range(count):
+        depth = _squared_distance(left)
+        y, x = np.unravel_index(depth.argmax(), depth.shape)
+        if depth[y, x] == 0:
+            break
+        points.append((x + x0 - 1, y + y0 - 1))
+        cv2.circle(left, (int(x), int(y)), int(np.sqrt(depth[y, x]) / 2), 0, thickness=-1)
+    return np.array(points, dtype=np.float32).reshape(-1, 2)
+
+
+def around(mask: np.ndarray, count: int, fixed: np.ndarray = NONE) -> np.ndarray:
+    """Points on the background near a mask, spread evenly around it.
+
+    They lie 0.15 to 0.3 diagonals of its box away from the mask, and at least 2 to 4 pixels.
+
+    Args:
+        mask: bool (H, W).
+        count: points wanted, besides the fixed ones.
+        fixed: float32 (F, 2), points that are there already and stay where they are.
+
+    Returns:
+        float32 (K, 2), none in the mask; fewer than `count` where the mask leaves no room in the frame.
+    """
+    box = mask_box(mask)
+    if box is None or not count:
+        return NONE
+    diagonal = float(np.hypot(box[2] - box[0] + 1, box[3] - box[1] + 1))
+    inner, outer = max(2.0, _NEAR * diagonal), max(4.0, _FAR * diagonal)
+    x0, y0 = (max(0, int(v - outer)) for v in box[:2])
+    x1, y1 = (int(v + outer) + 2 for v in box[2:])
+    away = _squared_distance((~mask[y0:y1, x0:x1]).astype(np.uint8))
+    corner = np.array([x0, y0], dtype=np.float32)
+    return medoids((away >= inner**2) & (away <= outer**2), count, fixed - corner) + corner
+
+
+def on_mask(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """bool (K,): points, float32 (K, 2), whose pixel belongs to the mask, bool (H, W); those outside it do not."""
+    h, w = mask.shape
+    x, y = np.floor(points + 0.5).astype(np.int64).T
+    inside = (x >= 0) & (y >= 0) & (x < w) & (y < h)
+    return inside & mask[np.clip(y, 0, h - 1), np.clip(x, 0, w - 1)]
+
+
+def _squared_distance(inside: np.ndarray) -> np.ndarray:
+    """Of each pixel that is not 0, uint8 (H, W), to the nearest that is: pixels squared, float64 (H, W), whole numbers.
+
+    OpenCV's distances differ in their last bits from call to call, which would decide between equally deep pixels.
+    """
+    distance = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.rint(distance.astype(np.float64) ** 2)
+
+
+def _sampled(mask: np.ndarray) -> np.ndarray:
+    """At most about `_CANDIDATES` pixels of a mask, int64 (M, 2), xy: a regular grid laid over its box."""
+    box = mask_box(mask)
+    if box is None:
+        return np.zeros((0, 2), dtype=np.int64)
+    x0, y0, x1, y1 = map(int, box)
+    inside = mask[y0 : y1 + 1, x0 : x1 + 1]
+    every = max(1, int(np.sqrt(np.count_nonzero(inside) / _CANDIDATES)))
+    ys, xs = np.nonzero(inside[::every, ::every])
+    if len(xs) < _CANDIDATES // 8 and every > 1:  # a shape too thin for the grid: every n-th of its pixels
+        all_ys, all_xs = np.nonzero(inside)
+        step = -(-len(all_xs) // _CANDIDATES)
+        return np.stack([all_xs[::step] + x0, all_ys[::step] + y0], axis=1)
+    return np.stack([xs * every + x0, ys * every + y0], axis=1)
+
+
+def _farthest(between: np.ndarray, to_fixed: np.ndarray, count: int) -> np.ndarray:
+    """Indices int64 (count,): each the farthest from those before it and from the fixed ones, all different.
+
+    The first, where nothing is fixed, is the most central.
+    """
+    chosen: list[int] = []
+    gap = to_fixed.min(axis=1) if to_fixed.shape[1] else np.full(len(between), np.inf)
+    for _ in range(count):
+        index = int(gap.argmax() if np.isfinite(gap).all() else between.sum(axis=1).argmin())
+        chosen.append(index)
+        gap = np.minimum(gap, between[index])
+        gap[chosen] = -1.0
+    return np.array(chosen, dtype=np.int64)
