@@ -164,8 +164,7 @@ def test_a_reader_that_goes_away_stops_nothing(scene: Scene, checkpoint: Path, t
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode there")
 def test_a_file_name_that_is_not_text(scene: Scene, checkpoint: Path, tmp_path: Path) -> None:
-    name = os.fsencode(tmp_path) + b"/one\xe9.mp4"
-    os.rename(scene.video, name)
+    name = scene.video.rename(tmp_path / os.fsdecode(b"one\xe9.mp4"))
     done = subprocess.run([VOS, "track", name, "--ref", scene.mask, "-o", tmp_path / "out"], capture_output=True)
     assert done.returncode == 0, done.stderr
     assert b"one" in done.stdout
