@@ -125,14 +125,19 @@ def test_stopping_leaves_valid_results(how: signal.Signals, checkpoint: Path, tm
     process = subprocess.Popen(
         [VOS, "track", video, "--ref", tmp_path / "mask.png", "-o", out, "--preset", "persam"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A suite that runs in the background ignores SIGINT, and so would its children.
+        preexec_fn=lambda: signal.signal(how, signal.SIG_DFL),
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not (out / "masks" / "00001.png").exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(how)
-    _, err = process.communicate(timeout=120)
+    try:
+        deadline = time.monotonic() + 120
+        while not (out / "masks" / "00001.png").exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(how)
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "Traceback" not in err
     assert "what is written is valid" in err

@@ -339,7 +339,16 @@ def test_closing_ends_a_half_read_source(tmp_path: Path) -> None:
     assert closed
 
 
-def test_closing_waits_for_no_reader(tmp_path: Path) -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt even where the suite runs in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_closing_waits_for_no_reader() -> None:
     """Ctrl-C may end the wait for the thread that reads ahead; the source is then closed under its hands."""
     goes_on, closed = threading.Event(), threading.Event()
 
