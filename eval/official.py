@@ -1,8 +1,8 @@
 """The official DAVIS tool, run beside ours and compared number by number.
 
-The package `davis2017` (github.com/davisvideochallenge/davis2017-evaluation) is not on the package index and is not a
-requirement; it is used where the user has installed it. The way to install it says `--no-deps` because it asks for
-`opencv-python`, which would lie on top of the headless OpenCV that this project uses.
+The package `davis2017` (github.com/davisvideochallenge/davis2017-evaluation) is not on the package index and no
+requirement of ours but the extra `official`; it is used where the user has installed it. The way to install it says
+`--no-deps` because it asks for `opencv-python`, which would lie on top of the headless OpenCV that this project uses.
 """
 
 from __future__ import annotations
