@@ -384,6 +384,7 @@ def test_broken_memory_is_ignored(tmp_path: Path, memory: str) -> None:
     assert json.loads((tmp_path / "tiny.pt.digest").read_text(encoding="utf-8"))["sha256"] == sha256(CONTENT)
 
 
+@pytest.mark.slow
 def test_two_processes_download_once(server: Site, tmp_path: Path) -> None:
     checkpoint = make_checkpoint(UrlSource(server.url))
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:

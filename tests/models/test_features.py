@@ -65,6 +65,7 @@ def test_sizes_that_do_not_fit_are_named() -> None:
         _sam_map((10, 20)).coverage(np.zeros((20, 10), dtype=bool))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dinov2_vits14", "dinov2_vits14_reg"])
 def test_dinov2_sees_a_pattern_where_it_is(name: str) -> None:
     torch.manual_seed(0)
