@@ -96,6 +96,36 @@ def test_clicks_and_boxes_outline_what_they_point_at(run: Run) -> None:
         assert _iou(result.mask(2), true == 2) > 0.9
 
 
+def test_look_alikes_keep_their_ids(run: Run) -> None:
+    twins = [Thing(24, hue=0, path=lambda t: (60 + 5 * t, 70)), Thing(24, hue=0, path=lambda t: (250 - 5 * t, 170))]
+    images, truth = clip(twins, 5)
+    for result, true in zip(run(images, truth[0]), truth, strict=True):
+        assert _iou(result.mask(1), true == 1) > 0.9
+        assert _iou(result.mask(2), true == 2) > 0.9
+
+
+def test_ids_are_right_again_after_an_occlusion(run: Run) -> None:
+    """A square passes in front of a disc. While it is wholly inside, the published recipe takes both for one."""
+    disc = Thing(36, hue=0, path=lambda t: (150, 110), seed=1)
+    square = Thing(20, hue=110, path=lambda t: (70 + 16 * t, 110), shape="square", seed=2)
+    images, truth = clip([disc, square], 8)
+    for result, true in zip(run(images, truth[0]), truth, strict=True):
+        assert [o.id for o in result.objects] == [1, 2]
+        if result.frame.index not in (4, 5, 6):
+            assert _iou(result.mask(1), true == 1) > 0.9, result
+            assert _iou(result.mask(2), true == 2) > 0.9, result
+
+
+def test_leaving_and_returning_moves_no_id(run: Run) -> None:
+    """The published program would give object 2 the box of object 1 from here on, and drop a row."""
+    away = Thing(26, hue=110, path=lambda t: (400 if t in (1, 2) else 250, 60), seed=2)
+    images, truth = clip([away, LEFT], 4)
+    assert [bool((t == 1).any()) for t in truth] == [True, False, False, True]
+    results = run(images, truth[0])
+    assert [[o.id for o in r.objects] for r in results] == [[1, 2]] * 4
+    assert all(set(np.unique(r.index_map)) <= {0, 1, 2} for r in results)
+
+
 def test_a_correction_on_a_later_frame_replaces_the_track(run: Run) -> None:
     images, truth = clip([LEFT, RIGHT], 4)
     results = run(images, {0: (truth[0] == 1).astype(np.uint8), 2: (truth[2] == 2).astype(np.uint8)})
