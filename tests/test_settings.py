@@ -22,10 +22,10 @@ def test_presets_differ_where_the_published_programs_do() -> None:
     persam, fitted = load_settings("persam"), load_settings("persam-f")
     assert (persam.decoder.first, persam.decoder.second_box) == (First.LARGEST, False)
     assert (fitted.decoder.first, fitted.decoder.second_box) == (First.FITTED, True)
-    assert persam.tracker.options.model_dump()["points"] == 2
-    assert fitted.tracker.options.model_dump()["points"] == 1
+    assert persam.tracker.parts["matching"].model_dump()["points"] == 2
+    assert fitted.tracker.parts["matching"].model_dump()["points"] == 1
     assert load_settings("reference").decoder.first is First.LARGEST_MOD_256
-    assert load_settings("reference").tracker.options.model_dump()["box_of"].value == "rank"
+    assert load_settings("reference").tracker.parts["matching"].model_dump()["box_of"].value == "rank"
 
 
 def test_overrides_as_text_and_as_mapping() -> None:
@@ -37,13 +37,13 @@ def test_overrides_as_text_and_as_mapping() -> None:
     )
     assert by_text == by_name
     assert by_text.decoder.cascade == 2
-    assert by_text.tracker.options.model_dump()["points"] == 4
+    assert by_text.tracker.parts["matching"].model_dump()["points"] == 4
     assert load_settings("persam", ["weights=my=file.pt"]).weights == Path("my=file.pt")
 
 
 def test_an_optional_setting_is_unset_by_none() -> None:
     given = load_settings("persam", ["tracker.matching.presence=0.3", "tracker.matching.presence=none", "weights=none"])
-    assert given.tracker.options.model_dump()["presence"] is None
+    assert given.tracker.parts["matching"].model_dump()["presence"] is None
     assert given.weights is None
 
 

@@ -102,11 +102,6 @@ class TrackerSettings(BaseModel):
         extra = self.model_extra or {}
         return {part: extra.get(part) or tracker_class(part).Settings() for part in tracker_parts(self.name)}
 
-    @property
-    def options(self) -> BaseModel:
-        """The chosen tracker's options, an instance of its own `Settings`; of a combination, its first part's."""
-        return next(iter(self.parts.values()))
-
 
 class Settings(_Section):
     """Everything that decides what a run gives."""
