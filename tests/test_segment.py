@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vos.models.features import FeatureMap
+from vos.models.sam import Part
 from vos.personalize import ScaleFit
 from vos.segment import Segmenter, boxes_of
 from vos.settings import DecoderSettings, First
@@ -25,8 +26,6 @@ class HandModel:
     A row that is asked with a box (9, 9, 9, 9) comes out empty.
     """
 
-    mask_size = SIZE
-
     def __init__(self, sides: list[list[int]], scores: list[list[float]]) -> None:
         self._sides, self._scores = sides, scores
         self.asked: list[Prompts] = []
@@ -41,8 +40,14 @@ class HandModel:
                     logits[n, k, 3 : 3 + side, 2 : 2 + side] = 5.0 + n
         return Candidates(logits, torch.tensor(self._scores[: len(prompts)]))
 
+    def mask_size(self, image: FeatureMap) -> tuple[int, int]:
+        return SIZE
+
     def to_frame(self, logits: torch.Tensor, image: FeatureMap) -> torch.Tensor:
         return logits
+
+    def positive_parts(self, logits: torch.Tensor, image: FeatureMap) -> list[Part]:
+        return [Part(0, 0, 0, logits)]
 
 
 def _prompts(n: int = 1, point: bool = True) -> Prompts:
@@ -81,6 +86,53 @@ def test_rows_do_not_share_their_fate() -> None:
     np.testing.assert_array_equal(model.asked[2].boxes, [[9, 9, 9, 9], [2, 3, 7, 8]])
 
 
+def test_step_one_may_ask_with_positive_points_alone() -> None:
+    """Row 0 has a point of each kind and a box, row 1 a box only, which is then all there is to ask with."""
+    labels = np.array([[1, 0], [-1, -1]], np.int8)
+    prompts = Prompts(np.full((2, 2, 2), 4, np.float32), labels, np.float32([[1, 1, 10, 10]] * 2))
+    model = HandModel([[4, 6, 9]] * 2, [[0.9, 0.1, 0.2]] * 2)
+    _segmenter(model, cascade=2, positives_first=True).segment([1, 2], IMAGE, prompts)
+    first, second = model.asked
+    np.testing.assert_array_equal(first.labels, [[1, -1], [-1, -1]])
+    np.testing.assert_array_equal(first.boxes, [[NAN] * 4, [1, 1, 10, 10]])
+    np.testing.assert_array_equal(second.labels, labels)
+    np.testing.assert_array_equal(second.boxes, [[NAN] * 4, [1, 1, 10, 10]])
+
+
+def test_best_hands_on_the_highest_score() -> None:
+    model = HandModel([[4, 15, 17]], [[0.1, 0.9, 0.2]])
+    found = _segmenter(model, first=First.BEST, cascade=1).segment([1], IMAGE, _prompts())
+    assert (found.logits[0] > 0).sum() == 15**2
+    assert found.scores[0] == pytest.approx(0.9)
+
+
+class GrowingModel(HandModel):
+    """Of row n, known by its point's x, a square one pixel wider than the mask it is given, until its side is n."""
+
+    def decode(self, image: FeatureMap, prompts: Prompts, mask_logits: torch.Tensor | None = None) -> Candidates:
+        limits = prompts.points[:, 0, 0].astype(int)
+        before = np.zeros(len(prompts)) if mask_logits is None else (mask_logits > 0).flatten(1).sum(1).sqrt().numpy()
+        self._sides = [[int(min(side + 1, limit))] * 3 for side, limit in zip(before, limits, strict=True)]
+        self._scores = [[0.5, 0.4, 0.3]] * len(prompts)
+        return super().decode(image, prompts)
+
+
+def test_each_row_is_refined_until_its_own_mask_stays() -> None:
+    prompts = Prompts(np.float32([[[3, 0]], [[16, 0]], [[5, 0]]]), np.ones((3, 1), np.int8), np.full((3, 4), NAN, "f4"))
+    for cascade, steps, sides in ((3, 3, (3, 3, 3)), (8, 8, (3, 8, 5)), (14, 14, (3, 14, 5))):
+        model = GrowingModel([], [])
+        found = _segmenter(model, cascade=cascade).segment([1, 2, 3], IMAGE, prompts)
+        assert len(model.asked) == steps
+        assert [int((logits > 0).sum()) for logits in found.logits] == [side**2 for side in sides]
+        np.testing.assert_allclose(found.scores, 0.5)
+    # The first row is 3 wide from step 3 on, the third 5 from step 5 on; the step after is the one that finds out.
+    assert [len(asked) for asked in model.asked] == [3] * 4 + [2] * 2 + [1] * 8
+    np.testing.assert_array_equal(model.asked[5].boxes, [[2, 3, 6, 7]] * 2)
+    alone = GrowingModel([], [])
+    _segmenter(alone, cascade=14).segment([3], IMAGE, prompts.rows(np.array([2])))
+    assert len(alone.asked) == 6
+
+
 def test_an_object_that_nothing_asks_for_is_empty() -> None:
     model = HandModel([[4, 4, 4]], [[0.9, 0.1, 0.2]])
     prompts = _prompts(2)
@@ -111,13 +163,6 @@ def test_the_larger_logit_wins_every_pixel() -> None:
     assert (winner[5:] == 2).all()
     logits[:] = -1
     assert (_segmenter(HandModel([], [])).merge(IMAGE, logits) == -1).all()
-
-
-def test_merging_in_pieces_is_merging_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    logits = torch.randn(7, *SIZE, generator=torch.Generator().manual_seed(0))
-    whole = _segmenter(HandModel([], [])).merge(IMAGE, logits)
-    monkeypatch.setattr("vos.segment._AT_ONCE", 2 * SIZE[0] * SIZE[1])
-    np.testing.assert_array_equal(_segmenter(HandModel([], [])).merge(IMAGE, logits), whole)
 
 
 @settings(deadline=None)

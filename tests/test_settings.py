@@ -70,7 +70,7 @@ def test_a_preset_from_a_file(tmp_path: Path) -> None:
     [
         ("decoder.cascde=2", "unknown setting 'decoder.cascde'; valid in decoder: cascade, first, second_box"),
         ("colour=2", "unknown setting 'colour'; valid: model, features, weights, features_weights, device, "),
-        ("decoder.cascade=9", "setting 'decoder.cascade': input should be less than or equal to 3; found 9"),
+        ("decoder.cascade=15", "setting 'decoder.cascade': input should be less than or equal to 14; found 15"),
         ("model=sam9", "setting 'model': input should be 'mobile_sam', 'sam_vit_b', 'sam_vit_l' or 'sam_vit_h'; found"),
         ("model.x=2", "unknown setting 'model.x'; 'model' is a single value, not a section"),
         ("tracker.name=psychic", "unknown tracker 'psychic'; installed: "),

@@ -5,8 +5,8 @@ Policy lives here (which candidate, which prompt next); the model only decodes w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,8 +19,6 @@ from vos.types import Candidates, Prompts
 
 # Logit of an object that is not there.
 _NOTHING = -1e4
-# Logits held at the frame's size at one time, in numbers: many objects on large frames go in several pieces.
-_AT_ONCE = 64_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +26,7 @@ class Segmented:
     """N objects on one frame.
 
     Attributes:
-        logits: float (N, 256, 256), the decoder's resolution, padding included.
+        logits: float (N, h, w), the decoder's resolution, padding included.
         scores: float32 (N,), predicted IoU of the chosen masks; 0 for rows that asked for nothing.
     """
 
@@ -56,6 +54,14 @@ class Segmenter:
         """Per object id the fitted mix of the three scales, float64 (3,)."""
         return dict(self._weights)
 
+    def state(self) -> dict[str, np.ndarray]:
+        """What was learnt, as plain data."""
+        return {str(object_id): weights for object_id, weights in self._weights.items()}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take over what `state` told."""
+        self._weights = {int(object_id): weights for object_id, weights in state.items()}
+
     def learn(self, ids: list[int], image: FeatureMap, prompts: Prompts, masks: list[np.ndarray]) -> None:
         """Fit the scale weights of objects on their reference frame (PerSAM-F, section 3.2).
 
@@ -67,14 +73,14 @@ class Segmenter:
         """
         if self._settings.first is not First.FITTED:
             return
-        candidates = self._model.decode(image, prompts)
+        candidates = self._model.decode(image, self._opening(prompts))
         for object_id, logits, mask in zip(ids, candidates.logits, masks, strict=True):
             full = self._model.to_frame(logits, image)
             self._weights[object_id] = fit_scale_weights(full.cpu().numpy(), mask, self._fit)
 
     def segment(self, ids: list[int], image: FeatureMap, prompts: Prompts) -> Segmented:
         """Run the cascade for all objects together; row i of `prompts` is object `ids[i]`."""
-        logits = torch.full((len(prompts), *self._model.mask_size), _NOTHING, device=image.features.device)
+        logits = torch.full((len(prompts), *self._model.mask_size(image)), _NOTHING, device=image.features.device)
         scores = np.zeros(len(prompts), dtype=np.float32)
         active = np.flatnonzero(prompts.active)
         if active.size:
@@ -88,40 +94,65 @@ class Segmenter:
 
         Args:
             image: the frame's embedding.
-            logits: float (N, 256, 256).
+            logits: float (N, h, w).
 
         Returns:
             int64 (H, W), the winning row, -1 for background.
         """
         best = torch.zeros(image.frame_size, device=logits.device)
         winner = torch.full(image.frame_size, -1, device=logits.device)
-        for start, full in self._at_frame_size(image, logits):
-            value, row = full.max(dim=0)
-            winner = torch.where(value > best, row + start, winner)
-            best = torch.maximum(value, best)
+        for part in self._model.positive_parts(logits, image):
+            value, row = part.logits.max(dim=0)
+            where = slice(part.top, part.top + value.shape[0]), slice(part.left, part.left + value.shape[1])
+            winner[where] = torch.where(value > best[where], row + part.row, winner[where])
+            best[where] = torch.maximum(value, best[where])
         return winner.cpu().numpy()
 
     def from_prompts(self, image: FeatureMap, prompts: Prompts) -> torch.Tensor:
-        """What clicks and boxes ask for, logits float (N, 256, 256): the best candidate, refined once by itself."""
+        """What clicks and boxes ask for, logits float (N, h, w): the best candidate, refined once by itself."""
         low, _ = _best(self._model.decode(image, prompts))
         return _best(self._model.decode(image, prompts, low))[0]
 
     def _cascade(self, ids: list[int], image: FeatureMap, prompts: Prompts) -> tuple[torch.Tensor, torch.Tensor]:
-        """Low-resolution logits (N, 256, 256) and scores (N,) after `cascade` steps."""
+        """Low-resolution logits (N, h, w) and scores (N,) after `cascade` steps."""
         settings = self._settings
-        low, scores, boxes = self._first(ids, image, self._model.decode(image, prompts))
+        low, scores, boxes = self._first(ids, image, self._model.decode(image, self._opening(prompts)))
         if settings.cascade >= 2:
             second = _reboxed(prompts, boxes if settings.second_box else np.full_like(boxes, np.nan))
             low, scores = _best(self._model.decode(image, second, low))
         if settings.cascade >= 3:
-            third = _reboxed(prompts, self._boxes(image, low))
-            low, scores = _best(self._model.decode(image, third, low))
+            low, scores = self._refined(image, prompts, low, scores)
+        return low, scores
+
+    def _opening(self, prompts: Prompts) -> Prompts:
+        """What step 1 is asked: all of it or, with `positives_first`, of each row that has any its positive points."""
+        if not self._settings.positives_first:
+            return prompts
+        positive = prompts.labels == 1
+        boxes = np.where(positive.any(axis=1)[:, None], np.float32(np.nan), prompts.boxes)
+        return replace(prompts, labels=np.where(positive, prompts.labels, np.int8(-1)), boxes=boxes)
+
+    def _refined(
+        self, image: FeatureMap, prompts: Prompts, low: torch.Tensor, scores: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Step 3 and later: each row again with its mask and that mask's box, until its mask stays the same."""
+        low, scores = low.clone(), scores.clone()
+        rows = np.arange(len(prompts))
+        for _ in range(3, self._settings.cascade + 1):
+            which = torch.from_numpy(rows).to(low.device)
+            before = low[which]
+            asked = _reboxed(prompts.rows(rows), self._boxes(image, before))
+            low[which], scores[which] = _best(self._model.decode(image, asked, before))
+            changed = ((low[which] > 0) != (before > 0)).flatten(1).any(dim=1)
+            rows = rows[changed.cpu().numpy()]
+            if not rows.size:
+                break
         return low, scores
 
     def _first(
         self, ids: list[int], image: FeatureMap, candidates: Candidates
     ) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-        """The first step's answer: logits (N, 256, 256), scores (N,), box float32 (N, 4) of each mask."""
+        """The first step's answer: logits (N, h, w), scores (N,), box float32 (N, 4) of each mask."""
         if self._settings.first is First.FITTED:
             weights = np.stack([self._weights[i] for i in ids])
             mix = torch.from_numpy(weights).to(candidates.logits)
@@ -131,23 +162,26 @@ class Segmenter:
                 # An empty mix has no box; the best candidate's stands in, as published.
                 boxes = np.where(np.isnan(boxes), self._boxes(image, _best(candidates)[0]), boxes)
             return low, (mix * candidates.scores).sum(1), boxes
+        if self._settings.first is First.BEST:
+            low, scores = _best(candidates)
+            return low, scores, self._boxes(image, low)
         n, k = candidates.scores.shape
-        full = self._at_frame_size(image, candidates.logits.flatten(0, 1))
-        areas = torch.cat([(logits > 0).flatten(1).sum(1) for _, logits in full]).view(n, k)
+        areas = torch.zeros(n * k, dtype=torch.long, device=candidates.logits.device)
+        for part in self._model.positive_parts(candidates.logits.flatten(0, 1), image):
+            areas[part.row : part.row + len(part.logits)] = (part.logits > 0).flatten(1).sum(1)
+        areas = areas.view(n, k)
         if self._settings.first is First.LARGEST_MOD_256:
             areas = areas % 256
         low, scores = candidates.pick(areas.argmax(1))
         return low, scores, self._boxes(image, low)
 
     def _boxes(self, image: FeatureMap, low: torch.Tensor) -> np.ndarray:
-        return np.concatenate([boxes_of(logits > 0) for _, logits in self._at_frame_size(image, low)])
-
-    def _at_frame_size(self, image: FeatureMap, low: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
-        """Logits (N, 256, 256) at the frame's size in pieces: (first row, float (rows, H, W))."""
-        h, w = image.frame_size
-        step = max(1, _AT_ONCE // (h * w))
-        for start in range(0, len(low), step):
-            yield start, self._model.to_frame(low[start : start + step], image)
+        """Boxes of masks on the frame, float32 (N, 4); NaN where a mask is empty."""
+        boxes = np.full((len(low), 4), np.nan, dtype=np.float32)
+        for part in self._model.positive_parts(low, image):
+            corner = np.array([part.left, part.top, part.left, part.top], dtype=np.float32)
+            boxes[part.row : part.row + len(part.logits)] = boxes_of(part.logits > 0) + corner
+        return boxes
 
 
 def boxes_of(masks: torch.Tensor) -> np.ndarray:

@@ -42,20 +42,29 @@ class First(str, Enum):
     LARGEST = "largest"
     LARGEST_MOD_256 = "largest-mod-256"
     FITTED = "fitted"
+    BEST = "best"
 
 
 class DecoderSettings(_Section):
     """The cascade of decoding steps."""
 
     cascade: int = Field(
-        3, ge=1, le=3, description="steps: 1 prompts; 2 and the mask of step 1; 3 and the box of step 2"
+        3,
+        ge=1,
+        le=14,
+        description="steps: 1 prompts; 2 and the mask of step 1; 3 and the box of step 2; more repeat 3 on what came "
+        "of it, until the mask stays the same",
     )
     first: First = Field(
         First.LARGEST,
         description="mask that step 1 hands on: largest of the three; fitted: their mix learnt on the reference "
-        "(PerSAM-F); largest-mod-256: areas compared modulo 256 as in the reference program",
+        "(PerSAM-F); largest-mod-256: areas compared modulo 256 as in the reference program; best: highest predicted "
+        "IoU",
     )
     second_box: bool = Field(False, description="step 2 also gets the box of step 1's mask")
+    positives_first: bool = Field(
+        False, description="step 1 gets the positive points alone: no negative ones, and no box beside them"
+    )
 
 
 class FitSettings(_Section):
@@ -119,6 +128,22 @@ class Settings(_Section):
     channels_last: bool = Field(
         True, description="faster memory layout of the encoder; off: sums in the reference program's order"
     )
+    pad: bool = Field(
+        True,
+        description="encode a padded square, as SAM does; off: only the frame's own rectangle, which is faster (a 16:9 "
+        "frame is 44 % padding) and moves the features a little",
+    )
+    input_size: int = Field(
+        1024, ge=256, le=1024, multiple_of=16, description="pixels of the frame's longer side in the encoder"
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32",
+        description="of the encoder; bfloat16 is faster on GPUs and on CPUs that have it (avx512_bf16, amx_bf16), and "
+        "slower on others; float16 is for GPUs",
+    )
+    compile: bool = Field(
+        False, description="compile the encoder on the first frame of each size: minutes once, for long videos"
+    )
     cache_embeddings: Path | None = Field(
         None, description="folder that keeps the segmenter's embeddings, rounded to half precision, for repeated runs"
     )
@@ -176,10 +201,14 @@ def load_settings(
 
 
 def describe_settings() -> Iterator[tuple[str, str, str, str]]:
-    """Every setting as (key, type or choices, default, meaning), trackers' options included."""
+    """Every setting as (key, type or choices, default, meaning), options of trackers that can be loaded included."""
     yield from _describe(Settings, "")
     for name in known_trackers():
-        yield from _describe(tracker_class(name).Settings, f"tracker.{name}.")
+        try:
+            options = tracker_class(name).Settings
+        except SettingsError:
+            continue
+        yield from _describe(options, f"tracker.{name}.")
 
 
 def _describe(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, str]]:

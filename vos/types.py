@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -37,12 +37,14 @@ class Frame:
         image: uint8 (H, W, 3), RGB. Treated as read-only.
         time: seconds since the first frame, exact; None where the source has no clock (a folder of images).
         name: what the source calls it: an image's file name, or the index as text.
+        cut: a new shot begins here; what moved from the frame before to this one is no motion.
     """
 
     index: int
     image: np.ndarray
     time: Fraction | None = None
     name: str = ""
+    cut: bool = False
 
     def __post_init__(self) -> None:
         image = self.image
@@ -170,6 +172,17 @@ class ObjectResult:
             raise ValueError(f"an empty mask has no box and a filled one has: {self.area = }, {self.box = }")
 
 
+class SoftMasks(Protocol):
+    """Where the alphas of a frame's objects come from."""
+
+    def alpha(self, object_id: int) -> np.ndarray | None:
+        """uint16 (H, W); None for an object of which only the mask is known."""
+
+
+# Of an alpha, where the object begins: more than half.
+OPAQUE = 32768
+
+
 @dataclass(frozen=True, eq=False)
 class FrameResult:
     """The answer for one frame.
@@ -178,11 +191,13 @@ class FrameResult:
         frame: the frame it belongs to.
         index_map: uint8 (H, W): 0 background, else the object's id.
         objects: one ObjectResult per object known so far, in the order in which they entered.
+        soft: the objects' own logits, where they are known.
     """
 
     frame: Frame
     index_map: np.ndarray
     objects: tuple[ObjectResult, ...]
+    soft: SoftMasks | None = None
 
     def __post_init__(self) -> None:
         if self.index_map.shape != self.frame.size or self.index_map.dtype != np.uint8:
@@ -192,11 +207,35 @@ class FrameResult:
 
     def mask(self, object_id: int) -> np.ndarray:
         """bool (H, W) of one object; KeyError if the id is not known in this frame."""
-        if all(o.id != object_id for o in self.objects):
-            raise KeyError(
-                f"object {object_id} is not known in frame {self.frame.index}; known: {[o.id for o in self.objects]}"
-            )
+        self._state(object_id)
         return self.index_map == object_id
+
+    def alpha(self, object_id: int) -> np.ndarray:
+        """The soft mask of one object, uint16 (H, W): 65535 times its probability. KeyError as `mask`.
+
+        Each object has its own: those of objects that overlap overlap. It agrees with the masks: at least `OPAQUE` on
+        the object's mask, less on the background, and 0 where the object is absent. Where only the mask is known, as
+        on a reference frame, it is 0 or 65535.
+        """
+        absent = self._state(object_id) is State.ABSENT
+        own = self.index_map == object_id
+        soft = None if self.soft is None or absent else self.soft.alpha(object_id)
+        if soft is None:
+            return np.where(own, np.uint16(65535), np.uint16(0))
+        soft = np.where(own, np.maximum(soft, OPAQUE), soft)
+        return np.where(self.index_map == 0, np.minimum(soft, OPAQUE - 1), soft).astype(np.uint16)
+
+    def layer(self, object_id: int) -> np.ndarray:
+        """bool (H, W) of one object, other objects in front of it or not: its alpha above half. KeyError as `mask`."""
+        return self.alpha(object_id) >= OPAQUE
+
+    def _state(self, object_id: int) -> State:
+        for item in self.objects:
+            if item.id == object_id:
+                return item.state
+        raise KeyError(
+            f"object {object_id} is not known in frame {self.frame.index}; known: {[o.id for o in self.objects]}"
+        )
 
     def __repr__(self) -> str:
         states = ", ".join(f"{o.id}: {o.state.value} {o.area} px" for o in self.objects)

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vos.models.dinov2 import DinoV2, build_dinov2, from_official, known_dinov2
+from vos.models.encoder import resized_size
 from vos.models.features import FeatureMap
-from vos.models.sam import resized_size
 
 
 def _sam_map(frame: tuple[int, int]) -> FeatureMap:
-    return FeatureMap(torch.zeros(1, 64, 64), frame, resized_size(frame, 1024), 16, steps=(4,))
+    return FeatureMap(torch.zeros(1, 64, 64), frame, resized_size(frame, 1024), 16, steps=(4, 16))
 
 
 def _dino_map(frame: tuple[int, int]) -> FeatureMap:

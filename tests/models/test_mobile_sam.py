@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from vos.errors import SettingsError, WeightsError
-from vos.models.sam import SegmentAnything, read_checkpoint, resized_size
+from vos.models.encoder import resized_size
+from vos.models.sam import SegmentAnything, read_checkpoint
 from vos.types import Prompts
 
 # Official numbers were computed in float32 on a CPU; a GPU's convolutions differ more.

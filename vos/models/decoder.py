@@ -1,23 +1,47 @@
 """SAM's prompt encoder and mask decoder for N objects in one batch, ragged prompts included.
 
-The modules and their weights are segment-anything's. The forward pass is written out here because three things cannot
-be had from the modules' own: points and boxes of different number per row, rows that do not influence each other
-(attention skips what pads a row to the batch's width), and one image embedding for all rows. The tests hold it equal to
+The modules and their weights are segment-anything's. The forward pass is written out here because their own cannot take
+points and boxes of different number per row, keep rows from influencing each other (attention skips what pads a row to
+the batch's width), or share between objects and steps what depends on the image alone. The tests hold it equal to
 segment-anything's.
+
+A dozen tokens face thousands of cells, so products are taken in the order in which the image side stays narrow (see
+`attention`), and the image is never copied per object: the first block reads it through projections made once a frame.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from vos.models import attention
+from vos.models.attention import SharedMap
 from vos.models.features import FeatureMap
 from vos.types import Candidates, Prompts
 
 _PAD, _NOT_A_POINT, _NEGATIVE, _POSITIVE, _TOP_LEFT, _BOTTOM_RIGHT = -2, -1, 0, 1, 2, 3
+# On a CPU, cells of all rows that are decoded together, and of those how many are upscaled at a time: what they need in
+# between stays in its cache and in memory that was used before, which is several times as fast.
+_CELLS_AT_ONCE = 8192
+_UPSCALED_AT_ONCE = 512
+
+
+class _Image(NamedTuple):
+    """What the decoder makes of one frame's embedding, whatever it is asked.
+
+    Attributes:
+        features: the embedding that it was made of.
+        positions: float (1, P, C), P = h * w cells.
+        first: the embedding as the first block reads it.
+    """
+
+    features: torch.Tensor
+    positions: torch.Tensor
+    first: SharedMap
 
 
 class BatchedDecoder:
@@ -25,54 +49,78 @@ class BatchedDecoder:
 
     Args:
         prompt_encoder, mask_decoder: segment-anything's modules.
-        input_size: side of the square that the encoder sees, pixels (1024).
+        input_size: side of the square whose top left part the encoder sees, pixels (1024).
+        stride: pixels of it per cell of the embedding (16).
     """
 
-    def __init__(self, prompt_encoder: Any, mask_decoder: Any, input_size: int) -> None:
+    def __init__(self, prompt_encoder: Any, mask_decoder: Any, input_size: int, stride: int) -> None:
         self._prompts = prompt_encoder
         self._decoder = mask_decoder
         self._input_size = input_size
-        # (1, h * w, C): the same for every frame.
-        self._image_pe = prompt_encoder.get_dense_pe().flatten(2).transpose(1, 2)
+        # (C, side, side): positions on the whole square, whatever part of it a frame takes.
+        self._square_pe = prompt_encoder.pe_layer((input_size // stride,) * 2)
+        self._image: _Image | None = None
+        self._upscale = _upscaling(mask_decoder.output_upscaling)
 
-    @property
-    def mask_size(self) -> tuple[int, int]:
-        """(h, w) of the low-resolution logits, padding included."""
-        h, w = self._prompts.mask_input_size
-        return int(h), int(w)
+    def mask_size(self, image: FeatureMap) -> tuple[int, int]:
+        """(h, w) of the low-resolution logits on a frame, padding included."""
+        h, w = image.grid_size
+        return 4 * h, 4 * w
 
     @torch.inference_mode()
     def decode(self, image: FeatureMap, prompts: Prompts, mask_logits: torch.Tensor | None = None) -> Candidates:
-        """Decode all rows at once.
+        """Decode all rows.
 
         Args:
-            image: the segmenter's embedding of the frame, features (256, 64, 64).
+            image: the segmenter's embedding of the frame, features (256, h, w), the top left part of the square.
             prompts: N rows; every row must be active.
-            mask_logits: float (N, 256, 256), the low-resolution logits of an earlier step, or None.
+            mask_logits: float (N, 4 h, 4 w), the low-resolution logits of an earlier step, or None.
 
         Returns:
-            Candidates with logits (N, 3, 256, 256) and scores (N, 3), both float32.
+            Candidates with logits (N, 3, 4 h, 4 w) and scores (N, 3), both float32.
         """
         if not prompts.active.all():
             raise ValueError(f"every row must ask for something: {prompts.active = }")
-        if mask_logits is not None and mask_logits.shape != (len(prompts), *self.mask_size):
-            raise ValueError(f"mask_logits must be ({len(prompts)}, {self.mask_size}), got {mask_logits.shape = }")
+        n = len(prompts)
+        if mask_logits is not None and mask_logits.shape != (n, *self.mask_size(image)):
+            raise ValueError(f"mask_logits must be {(n, *self.mask_size(image))}, got {mask_logits.shape = }")
         sparse, valid = self._embed_sparse(prompts, image)
         decoder = self._decoder
-        n = len(prompts)
         own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         tokens = torch.cat([own.expand(n, -1, -1), sparse], dim=1)
         keep = None
         if not valid.all():
             keep = torch.cat([valid.new_ones(n, len(own)), valid], dim=1)[:, None, None]
-        source = (image.features[None] + self._embed_dense(mask_logits)).expand(n, -1, -1, -1)
-        hidden, source = self._attend(tokens, source, keep)
-        upscaled = decoder.output_upscaling(source)
-        # The first mask token serves single-mask output and is not asked for.
-        kernels = torch.stack([mlp(hidden[:, 2 + k]) for k, mlp in enumerate(decoder.output_hypernetworks_mlps[1:])], 1)
-        logits = (kernels @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
-        scores = decoder.iou_prediction_head(hidden[:, 0])[:, 1:]
+        h, w = image.grid_size
+        step = max(1, _CELLS_AT_ONCE // (h * w)) if tokens.device.type == "cpu" else n
+        pieces = []
+        for start in range(0, n, step):
+            some = slice(start, start + step)
+            pieces.append(
+                self._decode(
+                    image,
+                    tokens[some],
+                    None if keep is None else keep[some],
+                    None if mask_logits is None else mask_logits[some],
+                )
+            )
+        logits, scores = (torch.cat(parts) for parts in zip(*pieces, strict=True))
         return Candidates(logits.float(), scores.float())
+
+    def _decode(
+        self, image: FeatureMap, tokens: torch.Tensor, keep: torch.Tensor | None, mask_logits: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows that are computed together: tokens (n, T, C) -> logits (n, 3, 4 h, 4 w), scores (n, 3)."""
+        decoder = self._decoder
+        shared = self._shared(image)
+        hidden, cells = self._attend(shared, tokens, keep, *self._embed_dense(mask_logits))
+        # The first mask token serves single-mask output and is not asked for.
+        mlps = enumerate(decoder.output_hypernetworks_mlps[1:])
+        kernels = torch.stack([mlp(hidden[:, 1 + k]) for k, mlp in mlps], 1)
+        step = _UPSCALED_AT_ONCE if cells.device.type == "cpu" else cells.shape[1]
+        kernels = kernels.transpose(1, 2)[:, None]
+        logits = torch.cat([self._upscale(part) @ kernels for part in cells.split(step, dim=1)], dim=1)
+        return _unshuffled(logits, image.grid_size), decoder.iou_prediction_head(hidden[:, 0])[:, 1:]
 
     def _embed_sparse(self, prompts: Prompts, image: FeatureMap) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens (N, T, C) and which of them count, bool (N, T).
@@ -98,40 +146,95 @@ class BatchedDecoder:
         tokens = torch.where((kind >= _NEGATIVE)[..., None], where, 0.0) + table[kind.clamp(min=_NOT_A_POINT) + 1]
         return tokens.to(table.dtype), kind != _PAD
 
-    def _embed_dense(self, mask_logits: torch.Tensor | None) -> torch.Tensor:
+    def _embed_dense(self, mask_logits: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a mask adds to the embedding, as a product of two: float (n or 1, P or 1, k) and (k, C), k small."""
         if mask_logits is None:
-            return self._prompts.no_mask_embed.weight[..., None, None]
-        return self._prompts.mask_downscaling(mask_logits[:, None])
+            no_mask = self._prompts.no_mask_embed.weight
+            return no_mask.new_ones(1, 1, 1), no_mask
+        *small, last = self._prompts.mask_downscaling
+        x = mask_logits[:, None]
+        for layer in small:
+            x = layer(x)
+        x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+        return x.flatten(2).transpose(1, 2), torch.cat([last.weight.flatten(1).T, last.bias[None]])
+
+    def _shared(self, image: FeatureMap) -> _Image:
+        """What depends on the frame alone; that of the last frame is kept."""
+        if self._image is None or self._image.features is not image.features:
+            h, w = image.grid_size
+            cells = image.features.flatten(1).T[None].contiguous()
+            if self._image is None or self._image.features.shape != image.features.shape:
+                positions = self._square_pe[None, :, :h, :w].flatten(2).transpose(1, 2).contiguous()
+            else:
+                positions = self._image.positions
+            block = self._decoder.transformer.layers[0]
+            first = SharedMap(cells, positions, block.cross_attn_token_to_image, block.cross_attn_image_to_token)
+            self._image = _Image(image.features, positions, first)
+        return self._image
 
     def _attend(
-        self, tokens: torch.Tensor, source: torch.Tensor, keep: torch.Tensor | None
+        self,
+        image: _Image,
+        tokens: torch.Tensor,
+        keep: torch.Tensor | None,
+        added: torch.Tensor,
+        basis: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """SAM's two-way transformer: tokens (N, T, C), source (N, C, h, w); keep: bool (N, 1, 1, T) or None."""
-        grid = source.shape[-2:]
-        keys, pe, queries = source.flatten(2).transpose(1, 2), self._image_pe, tokens
+        """SAM's two-way transformer on the embedding plus `added @ basis`.
+
+        Args:
+            image: the frame.
+            tokens: (n, T, C).
+            keep: bool (n, 1, 1, T) or None.
+            added, basis: as from `_embed_dense`.
+
+        Returns:
+            The IoU token and the three mask tokens, (n, 4, C), and the cells (n, P, C).
+        """
+        first, second = self._decoder.transformer.layers
+        queries = first.norm1(attention.among(first.self_attn, tokens, tokens, keep))
+        queries = first.norm2(queries + image.first.read(queries + tokens, added, basis))
+        queries = first.norm3(queries + first.mlp(queries))
+        cells = first.norm4(image.first.write(queries + tokens, queries, keep, added, basis))
+
+        q = queries + tokens
+        queries = second.norm1(queries + attention.among(second.self_attn, q, queries, keep))
+        at = cells + image.positions
+        queries = second.norm2(queries + attention.read(second.cross_attn_token_to_image, queries + tokens, at, cells))
+        queries = second.norm3(queries + second.mlp(queries))
+        module = second.cross_attn_image_to_token
+        cells = second.norm4(attention.write(module, cells, at, queries + tokens, queries, keep))
+
         transformer = self._decoder.transformer
-        for block in transformer.layers:
-            if block.skip_first_layer_pe:
-                queries = _attention(block.self_attn, queries, queries, queries, keep)
-            else:
-                q = queries + tokens
-                queries = queries + _attention(block.self_attn, q, q, queries, keep)
-            queries = block.norm1(queries)
-            k = keys + pe
-            queries = block.norm2(queries + _attention(block.cross_attn_token_to_image, queries + tokens, k, keys))
-            queries = block.norm3(queries + block.mlp(queries))
-            keys = block.norm4(keys + _attention(block.cross_attn_image_to_token, k, queries + tokens, queries, keep))
-        final = _attention(transformer.final_attn_token_to_image, queries + tokens, keys + pe, keys)
-        return transformer.norm_final_attn(queries + final), keys.transpose(1, 2).unflatten(2, grid)
+        asked = [0, 2, 3, 4]
+        queries, tokens = queries[:, asked], tokens[:, asked]
+        final = attention.read(transformer.final_attn_token_to_image, queries + tokens, cells + image.positions, cells)
+        return transformer.norm_final_attn(queries + final), cells
 
 
-def _attention(
-    module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, keep: torch.Tensor | None = None
-) -> torch.Tensor:
-    """One of SAM's attention layers; keep masks keys, bool (N, 1, 1, keys)."""
-    q, k, v = (
-        project(x).unflatten(-1, (module.num_heads, -1)).transpose(1, 2)
-        for project, x in ((module.q_proj, q), (module.k_proj, k), (module.v_proj, v))
-    )
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=keep)
-    return module.out_proj(out.transpose(1, 2).flatten(2))
+def _upscaling(layers: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """SAM's two transposed convolutions as products, cells (n, P, C) -> (n, P, 16, c).
+
+    Their steps are as wide as their kernels, so that every cell becomes 2 x 2 and then 4 x 4 without its neighbours,
+    in the order of `_unshuffled`.
+    """
+    conv1, norm, act1, conv2, act2 = layers
+
+    def product(conv: Any, x: torch.Tensor) -> torch.Tensor:
+        weight = conv.weight.permute(0, 2, 3, 1).flatten(1)
+        return F.linear(x, weight.T, conv.bias.repeat(4)).unflatten(-1, (4, -1))
+
+    def upscale(cells: torch.Tensor) -> torch.Tensor:
+        x = product(conv1, cells)
+        x = act1(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
+        return act2(product(conv2, x)).flatten(2, 3)
+
+    return upscale
+
+
+def _unshuffled(x: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """(n, h * w, 16, k), sub-cells ordered by (y / 2, x / 2, y % 2, x % 2) -> maps (n, k, 4 h, 4 w)."""
+    n, _, _, k = x.shape
+    h, w = grid
+    x = x.view(n, h, w, 2, 2, 2, 2, k).permute(0, 7, 1, 3, 5, 2, 4, 6)
+    return x.reshape(n, k, 4 * h, 4 * w)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from vos.resample import enlargement
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureMap:
@@ -55,15 +57,11 @@ class FeatureMap:
         if maps.shape[1:] != self.features.shape[1:]:
             raise ValueError(f"maps must be (N, {self.grid_size[0]}, {self.grid_size[1]}), got {maps.shape = }")
         h, w = self.grid_size
-        maps = maps[:, None]
-        for step in self.steps:
-            maps = F.interpolate(maps, (h * step, w * step), mode="bilinear", align_corners=False)
-        enlarged = (h * self.stride, w * self.stride)
-        if enlarged != self.input_size:
-            if maps.shape[-2:] != enlarged:
-                maps = F.interpolate(maps, enlarged, mode="bilinear", align_corners=False)
-            maps = maps[..., : self.input_size[0], : self.input_size[1]]
-        return F.interpolate(maps, self.frame_size, mode="bilinear", align_corners=False)[:, 0]
+        steps = self.steps
+        if (h * self.stride, w * self.stride) != self.input_size and steps[-1:] != (self.stride,):
+            steps = (*steps, self.stride)
+        covered = self.input_size if steps else self.grid_size
+        return enlargement(self.grid_size, steps, covered, self.frame_size, maps.device).whole(maps)
 
     def coverage(self, mask: np.ndarray) -> torch.Tensor:
         """Share of every grid cell that a mask covers.

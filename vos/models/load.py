@@ -10,6 +10,7 @@ from pathlib import Path
 from vos.device import resolve_device
 from vos.models.cache import EmbeddingCache
 from vos.models.dinov2 import DinoV2
+from vos.models.encoder import Encoding
 from vos.models.features import Features
 from vos.models.sam import SegmentAnything
 from vos.settings import Settings
@@ -41,13 +42,20 @@ def load_models(settings: Settings, fetch: Callable[[str], Path]) -> Models:
     """
     device = resolve_device(settings.device)
     checkpoint = settings.weights or fetch(settings.model)
+    encoding = Encoding(
+        pad=settings.pad,
+        input_size=settings.input_size,
+        channels_last=settings.channels_last,
+        precision=settings.precision,
+        compile=settings.compile,
+    )
     segmenter = SegmentAnything.load(
         settings.model,
         checkpoint,
         device,
+        encoding=encoding,
         half_embeddings=settings.half_embeddings,
-        channels_last=settings.channels_last,
-        cache=_cache(settings, checkpoint, device.type),
+        cache=_cache(settings, checkpoint, f"{encoding} {device.type}"),
     )
     if settings.features == "sam":
         return Models(segmenter, None)
@@ -56,11 +64,12 @@ def load_models(settings: Settings, fetch: Callable[[str], Path]) -> Models:
     )
 
 
-def _cache(settings: Settings, checkpoint: Path, device: str) -> EmbeddingCache | None:
+def _cache(settings: Settings, checkpoint: Path, how: str) -> EmbeddingCache | None:
     if settings.cache_embeddings is None:
         return None
     if not checkpoint.is_file():
         return None  # loading the model says what is wrong
     weights = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    context = f"{settings.model} {weights} channels_last={settings.channels_last} {device}"
-    return EmbeddingCache(settings.cache_embeddings, context, int(settings.cache_limit_gb * 1e9))
+    return EmbeddingCache(
+        settings.cache_embeddings, f"{settings.model} {weights} {how}", int(settings.cache_limit_gb * 1e9)
+    )

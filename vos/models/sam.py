@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from PIL import Image
 from segment_anything import sam_model_registry
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import nn
@@ -18,15 +16,34 @@ from torch import nn
 from vos.errors import SettingsError, WeightsError
 from vos.models.cache import EmbeddingCache
 from vos.models.decoder import BatchedDecoder
+from vos.models.encoder import STRIDE, Encoding, ImageEncoder
 from vos.models.features import FeatureMap
 from vos.models.tiny_vit import TinyVitEncoder, from_official
+from vos.resample import Enlargement, enlargement
+from vos.soft import LowLogits
 from vos.types import Candidates, Prompts
 
-_INPUT_SIZE = 1024
-_STRIDE = 16
+_TRAINED_SIZE = 1024
 _CHANNELS = 256
-_MEAN = (123.675, 116.28, 103.53)
-_STD = (58.395, 57.12, 57.375)
+# Input pixels per low-resolution logit; there are as many logits to a cell.
+_RATIO = 4
+# Logits held at the frame's size at one time, in numbers: many objects on large frames go in several pieces.
+_AT_ONCE = 64_000_000
+
+
+class Part(NamedTuple):
+    """Logits at the frame's size, of some rows and on a rectangle of the frame.
+
+    Attributes:
+        row: the first of the rows.
+        top, left: of the rectangle, pixels.
+        logits: float (rows, h, w).
+    """
+
+    row: int
+    top: int
+    left: int
+    logits: torch.Tensor
 
 
 class Parts(NamedTuple):
@@ -38,11 +55,11 @@ class Parts(NamedTuple):
 
 
 def _mobile_sam() -> Parts:
-    grid = _INPUT_SIZE // _STRIDE
+    grid = _TRAINED_SIZE // STRIDE
     prompt_encoder = PromptEncoder(
         embed_dim=_CHANNELS,
         image_embedding_size=(grid, grid),
-        input_image_size=(_INPUT_SIZE, _INPUT_SIZE),
+        input_image_size=(_TRAINED_SIZE, _TRAINED_SIZE),
         mask_in_chans=16,
     )
     mask_decoder = MaskDecoder(
@@ -80,8 +97,8 @@ class SegmentAnything:
         name: one of `known_models()`.
         parts: its modules, weights loaded.
         device: where to run.
+        encoding: how frames are encoded.
         half_embeddings: round embeddings to half precision, as a cached embedding would be.
-        channels_last: memory layout of the encoder's convolutions; off, they add up in segment-anything's own order.
         cache: where embeddings are kept between runs.
     """
 
@@ -91,21 +108,20 @@ class SegmentAnything:
         parts: Parts,
         device: torch.device,
         *,
+        encoding: Encoding | None = None,
         half_embeddings: bool = False,
-        channels_last: bool = True,
         cache: EmbeddingCache | None = None,
     ) -> None:
+        encoding = encoding or Encoding()
         self.name = name
         self.device = device
         self._half = half_embeddings
         self._cache = cache
-        for part in parts:
+        self._part_per_row = device.type == "cpu"
+        self.encoder = ImageEncoder(parts.image_encoder, encoding, device)
+        for part in (parts.prompt_encoder, parts.mask_decoder):
             part.eval().requires_grad_(False).to(device)
-        self._layout = torch.channels_last if channels_last else torch.contiguous_format
-        self._encoder = parts.image_encoder.to(memory_format=self._layout)
-        self._decoder = BatchedDecoder(parts.prompt_encoder, parts.mask_decoder, _INPUT_SIZE)
-        self._mean = torch.tensor(_MEAN, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(_STD, device=device).view(1, 3, 1, 1)
+        self._decoder = BatchedDecoder(parts.prompt_encoder, parts.mask_decoder, encoding.input_size, STRIDE)
 
     @classmethod
     def load(cls, name: str, checkpoint: Path, device: torch.device, **options: Any) -> SegmentAnything:
@@ -123,49 +139,64 @@ class SegmentAnything:
 
     @torch.inference_mode()
     def encode(self, image: np.ndarray) -> FeatureMap:
-        """Embed a frame, uint8 RGB (H, W, 3): longest side resized to 1024, padded to a square -> (256, 64, 64)."""
-        frame_size = (image.shape[0], image.shape[1])
-        input_size = resized_size(frame_size, _INPUT_SIZE)
+        """Embed a frame, uint8 RGB (H, W, 3): longer side resized to the input size, padded -> (256, h, w)."""
         if self._cache is None:
-            embedding = self._embed(image, input_size)
+            embedding = self._embed(image)
             embedding = embedding.half().float() if self._half else embedding
         else:
-            embedding = self._cache.get(image, lambda: self._embed(image, input_size)).to(self.device)
-        return FeatureMap(embedding, frame_size, input_size, _STRIDE, steps=(4,))
+            embedding = self._cache.get(image, lambda: self._embed(image)).to(self.device)
+        return self.feature_map(embedding, (image.shape[0], image.shape[1]))
 
-    def _embed(self, image: np.ndarray, input_size: tuple[int, int]) -> torch.Tensor:
-        """float32 (256, 64, 64)."""
-        h, w = input_size
-        # Pillow's bilinear filter, rounding to 8 bits included, is what SAM's ResizeLongestSide applies.
-        resized = np.asarray(Image.fromarray(image).resize((w, h), Image.Resampling.BILINEAR))
-        x = torch.tensor(resized).to(self.device).permute(2, 0, 1)[None]
-        x = F.pad((x - self._mean) / self._std, (0, _INPUT_SIZE - w, 0, _INPUT_SIZE - h))
-        return self._encoder(x.contiguous(memory_format=self._layout)).float()[0].contiguous()
+    def feature_map(self, embedding: torch.Tensor, frame_size: tuple[int, int]) -> FeatureMap:
+        """An embedding, float32 (256, h, w), of a frame (H, W), placed on it."""
+        input_size = self.encoder.input_size(frame_size)
+        return FeatureMap(embedding, frame_size, input_size, STRIDE, steps=(STRIDE // _RATIO, STRIDE))
 
-    @property
-    def mask_size(self) -> tuple[int, int]:
-        """(h, w) of low-resolution logits, padding included."""
-        return self._decoder.mask_size
+    def _embed(self, image: np.ndarray) -> torch.Tensor:
+        return self.encoder.embed(self.encoder.prepare(image))
+
+    def mask_size(self, image: FeatureMap) -> tuple[int, int]:
+        """(h, w) of the low-resolution logits on a frame, padding included."""
+        return self._decoder.mask_size(image)
 
     def decode(self, image: FeatureMap, prompts: Prompts, mask_logits: torch.Tensor | None = None) -> Candidates:
         """Three candidate masks per row of prompts; see `BatchedDecoder.decode`."""
         return self._decoder.decode(image, prompts, mask_logits)
 
     def to_frame(self, logits: torch.Tensor, image: FeatureMap) -> torch.Tensor:
-        """Low-resolution logits, float (N, 256, 256), to the frame, float (N, H, W): SAM's `postprocess_masks`."""
-        ratio = _INPUT_SIZE // logits.shape[-1]
-        h, w = image.input_size
-        # Only what reaches the frame: one more row and column than it covers, for the interpolation at its border.
-        part = logits[:, None, : -(-h // ratio) + 1, : -(-w // ratio) + 1]
-        size = (part.shape[-2] * ratio, part.shape[-1] * ratio)
-        full = F.interpolate(part, size, mode="bilinear", align_corners=False)[..., :h, :w]
-        return F.interpolate(full, image.frame_size, mode="bilinear", align_corners=False)[:, 0]
+        """Low-resolution logits, float (N, h, w), to the frame, float (N, H, W): SAM's `postprocess_masks`."""
+        return self._enlargement(image).whole(logits)
+
+    def positive_parts(self, logits: torch.Tensor, image: FeatureMap) -> Iterator[Part]:
+        """The parts of `to_frame` outside of which nothing is above 0, in the order of rows; none for empty rows.
+
+        On a CPU every row has its own; elsewhere rows go together, whole.
+        """
+        how = self._enlargement(image)
+        if self._part_per_row:
+            above = logits > 0
+            for row in above.flatten(1).any(1).nonzero()[:, 0].tolist():
+                window = how.reach(_span(above[row].any(1)), _span(above[row].any(0)))
+                yield Part(row, window.rows.start, window.columns.start, how.part(logits[row : row + 1], window))
+            return
+        h, w = image.frame_size
+        step = max(1, _AT_ONCE // (h * w))
+        for start in range(0, len(logits), step):
+            yield Part(start, 0, 0, how.whole(logits[start : start + step]))
+
+    def low_logits(self, ids: Sequence[int], logits: torch.Tensor, image: FeatureMap) -> LowLogits:
+        """Low-resolution logits, float (N, h, w), in the form in which they leave the device."""
+        half = logits.clamp(-1e4, 1e4).half().cpu().numpy()
+        return LowLogits(tuple(ids), half, _RATIO, image.input_size, image.frame_size)
+
+    def _enlargement(self, image: FeatureMap) -> Enlargement:
+        return enlargement(self.mask_size(image), (_RATIO,), image.input_size, image.frame_size, image.features.device)
 
 
-def resized_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """(H, W) scaled so that the longer side is `longest`, rounded half up as SAM does, at least one pixel."""
-    scale = longest / max(size)
-    return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
+def _span(hit: torch.Tensor) -> slice:
+    """From the first True to the last one of a bool (n,) that has some."""
+    where = hit.nonzero()
+    return slice(int(where[0]), int(where[-1]) + 1)
 
 
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:

@@ -1,0 +1,104 @@
+"""The batched decoder on embeddings of any shape against segment-anything's own modules, random weights."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
+from torch import nn
+
+from vos.models.decoder import BatchedDecoder
+from vos.models.features import FeatureMap
+from vos.types import Candidates, Prompts
+
+CHANNELS, SIDE, STRIDE = 32, 8, 16
+NAN = np.nan
+
+
+class Modules(NamedTuple):
+    prompts: PromptEncoder
+    decoder: MaskDecoder
+
+
+@pytest.fixture(scope="module")
+def modules() -> Modules:
+    torch.manual_seed(0)
+    prompts = PromptEncoder(CHANNELS, (SIDE, SIDE), (SIDE * STRIDE, SIDE * STRIDE), 16)
+    transformer = TwoWayTransformer(depth=2, embedding_dim=CHANNELS, num_heads=4, mlp_dim=64)
+    decoder = MaskDecoder(
+        transformer_dim=CHANNELS, transformer=transformer, iou_head_depth=3, iou_head_hidden_dim=CHANNELS
+    )
+    for module in (prompts, decoder):
+        module.eval().requires_grad_(False)
+        for parameter in module.parameters():
+            nn.init.normal_(parameter, std=0.3)
+    return Modules(prompts, decoder)
+
+
+def _image(grid: tuple[int, int]) -> FeatureMap:
+    """A frame of half the input's size that fills its grid but for a few pixels."""
+    h, w = grid
+    input_size = (STRIDE * h - 3, STRIDE * w)
+    return FeatureMap(torch.randn(CHANNELS, h, w), (input_size[0] // 2, input_size[1] // 2), input_size, STRIDE)
+
+
+def _by_hand(modules: Modules, image: FeatureMap, prompts: Prompts, mask_logits: torch.Tensor | None) -> Candidates:
+    """segment-anything's modules, one row at a time, on the full square's tables cut to the embedding."""
+    h, w = image.grid_size
+    logits, scores = [], []
+    scale = np.array(image.input_size[::-1]) / np.array(image.frame_size[::-1])
+    for row in range(len(prompts)):
+        real = prompts.labels[row] >= 0
+        points = torch.from_numpy(prompts.points[row, real] * scale).float()[None]
+        labels = torch.from_numpy(prompts.labels[row, real].astype(np.int64))[None]
+        box = torch.from_numpy(prompts.boxes[row].reshape(2, 2) * scale).float().reshape(1, 4)
+        low = None if mask_logits is None else mask_logits[row][None, None]
+        sparse, dense = modules.prompts(
+            (points, labels) if real.any() else None, box if prompts.has_box[row] else None, low
+        )
+        one, score = modules.decoder(
+            image_embeddings=image.features[None],
+            image_pe=modules.prompts.get_dense_pe()[..., :h, :w],
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense[..., :h, :w],
+            multimask_output=True,
+        )
+        logits.append(one)
+        scores.append(score)
+    return Candidates(torch.cat(logits), torch.cat(scores))
+
+
+@pytest.mark.parametrize("grid", [(SIDE, SIDE), (5, SIDE), (SIDE, 3), (1, SIDE)])
+@pytest.mark.parametrize("with_mask", [False, True])
+def test_any_rectangle_is_what_the_modules_make_of_it(modules: Modules, grid: tuple[int, int], with_mask: bool) -> None:
+    torch.manual_seed(1)
+    image = _image(grid)
+    prompts = Prompts(
+        np.float32([[[3, 2], [9, 1], [7, 5]], [[5, 3], [NAN] * 2, [NAN] * 2], [[NAN] * 2] * 3]),
+        np.int8([[1, 0, 1], [1, -1, -1], [-1, -1, -1]]),
+        np.float32([[NAN] * 4, [1, 1, 8, 6], [2, 0, 7, 4]]),
+    )
+    low = torch.randn(3, 4 * grid[0], 4 * grid[1]) * 5 if with_mask else None
+    decoder = BatchedDecoder(*modules, SIDE * STRIDE, STRIDE)
+    found, expected = decoder.decode(image, prompts, low), _by_hand(modules, image, prompts, low)
+    torch.testing.assert_close(found.logits, expected.logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.scores, expected.scores, atol=1e-4, rtol=1e-4)
+
+
+def test_frames_of_several_shapes_take_turns(modules: Modules) -> None:
+    decoder = BatchedDecoder(*modules, SIDE * STRIDE, STRIDE)
+    prompts = Prompts(np.float32([[[3, 2]]]), np.int8([[1]]), np.float32([[NAN] * 4]))
+    wide, tall = _image((3, SIDE)), _image((SIDE, 3))
+    first = decoder.decode(wide, prompts).logits
+    decoder.decode(tall, prompts)
+    assert torch.equal(decoder.decode(wide, prompts).logits, first)
+
+
+def test_mask_logits_of_another_frame_are_refused(modules: Modules) -> None:
+    decoder = BatchedDecoder(*modules, SIDE * STRIDE, STRIDE)
+    prompts = Prompts(np.float32([[[3, 2]]]), np.int8([[1]]), np.float32([[NAN] * 4]))
+    with pytest.raises(ValueError, match=r"mask_logits must be \(1, 12, 32\)"):
+        decoder.decode(_image((3, SIDE)), prompts, torch.zeros(1, 32, 32))

@@ -1,0 +1,132 @@
+"""From a frame to its embedding: resizing, padding, and the network in the layout and precision asked for."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from segment_anything.modeling import ImageEncoderViT
+from torch import nn
+
+from vos.errors import DeviceError
+from vos.models.vit import VitEncoder
+
+STRIDE = 16
+_MEAN = (123.675, 116.28, 103.53)
+_STD = (58.395, 57.12, 57.375)
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How frames are encoded; the defaults compute what SAM does, sums in another order.
+
+    Attributes:
+        pad: fill the frame up to a square, as SAM does; off, only to whole grid cells.
+        input_size: pixels of the frame's longer side in the encoder, a multiple of 16.
+        channels_last: memory layout of convolutions; off, they add up in segment-anything's own order.
+        precision: of matrix products and convolutions: float32, bfloat16 or float16.
+        compile: torch.compile the network, which takes place on the first frame of each size.
+    """
+
+    pad: bool = True
+    input_size: int = 1024
+    channels_last: bool = True
+    precision: str = "float32"
+    compile: bool = False
+
+
+class ImageEncoder:
+    """A frozen image encoder of SAM's shape.
+
+    Args:
+        network: image (1, 3, h, w), normalised, sides multiples of 16 -> (1, C, h / 16, w / 16); weights loaded. Its
+            last part is its attribute `neck`.
+        encoding: how to run it.
+        device: where.
+    """
+
+    def __init__(self, network: Any, encoding: Encoding, device: torch.device) -> None:
+        self._encoding = encoding
+        self._device = device
+        self._dtype = _DTYPES[encoding.precision]
+        if isinstance(network, ImageEncoderViT):
+            network = VitEncoder(network, encoding.input_size // STRIDE)
+        self._layout = torch.channels_last if encoding.channels_last else torch.contiguous_format
+        network = network.eval().requires_grad_(False).to(device).to(memory_format=self._layout)
+        if self._dtype is not torch.float32:
+            for module in network.modules():
+                # What autocast would convert on every frame; normalisations stay in float32.
+                if isinstance(module, (nn.Linear, nn.Conv2d)):
+                    module.to(self._dtype)
+            network.neck = _InFloat32(network.neck)
+        self._network: Any = torch.compile(network, dynamic=False) if encoding.compile else network
+        self._mean = torch.tensor(_MEAN, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(_STD, device=device).view(1, 3, 1, 1)
+
+    def input_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
+        """(h, w) of a frame (H, W) in the encoder's input, pixels, padding left out."""
+        return resized_size(frame_size, self._encoding.input_size)
+
+    def prepare(self, image: np.ndarray) -> torch.Tensor:
+        """A frame, uint8 RGB (H, W, 3), as the network reads it: float32 (1, 3, h, w), resized, normalised, padded."""
+        h, w = self.input_size((image.shape[0], image.shape[1]))
+        # Pillow's bilinear filter, rounding to 8 bits included, is what SAM's ResizeLongestSide applies.
+        resized = np.asarray(Image.fromarray(image).resize((w, h), Image.Resampling.BILINEAR))
+        x = torch.tensor(resized).to(self._device).permute(2, 0, 1)[None]
+        side = self._encoding.input_size
+        bottom, right = (side - h, side - w) if self._encoding.pad else (-h % STRIDE, -w % STRIDE)
+        x = F.pad((x - self._mean) / self._std, (0, right, 0, bottom))
+        return x.contiguous(memory_format=self._layout)
+
+    @torch.inference_mode()
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """What `prepare` gave -> the embedding, float32 (C, h / 16, w / 16).
+
+        Raises:
+            DeviceError: the network could not be compiled.
+        """
+        with self._autocast():
+            return self._run(x).float()[0].contiguous()
+
+    def _run(self, x: torch.Tensor) -> torch.Tensor:
+        if not self._encoding.compile:
+            return self._network(x)
+        from torch._dynamo.exc import TorchDynamoException  # slow to import
+
+        try:
+            return self._network(x)
+        except TorchDynamoException as error:
+            reason = str(error).strip().partition("\n")[0][:160]
+            raise DeviceError(
+                f"the encoder cannot be compiled on {self._device}: {reason}; torch.compile needs a C++ compiler "
+                "(on a GPU, Triton); install it or set compile=false"
+            ) from error
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self._dtype is torch.float32:
+            return nullcontext()
+        return torch.autocast(self._device.type, self._dtype)
+
+
+class _InFloat32(nn.Module):
+    """A part of a network left out of autocast. SAM's LayerNorm2d squares values of some 500, too large for float16."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part.float()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return self.part(x.float())
+
+
+def resized_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """(H, W) scaled so that the longer side is `longest`, rounded half up as SAM does, at least one pixel."""
+    scale = longest / max(size)
+    return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))

@@ -1,0 +1,82 @@
+"""Maps on a grid enlarged to the frame, bilinearly through intermediate sizes as SAM does it: whole, or a part of them.
+
+Bilinear interpolation is linear and works on one axis at a time, so the whole chain of sizes is one matrix per axis,
+and a part of the answer is a product of parts of the matrices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of rows and columns."""
+
+    rows: slice
+    columns: slice
+
+
+class Enlargement:
+    """From maps (N, h, w) on a grid to the frame (H, W).
+
+    Args:
+        grid: (h, w).
+        factors: sizes passed through, as multiples of (h, w).
+        covered: (h, w) at the last of these that the frame covers, from the top left; the rest is padding.
+        frame: (H, W), pixels.
+        device: where the maps are.
+    """
+
+    def __init__(self, grid: Size, factors: tuple[int, ...], covered: Size, frame: Size, device: torch.device) -> None:
+        self._y, self._x = (_Axis(*axis, factors, device) for axis in zip(grid, covered, frame, strict=True))
+
+    def whole(self, maps: torch.Tensor) -> torch.Tensor:
+        """float (N, h, w) -> float (N, H, W)."""
+        return self._y.matrix @ maps @ self._x.matrix.T
+
+    def reach(self, rows: slice, columns: slice) -> Window:
+        """The pixels of the frame that cells of the grid have a part in."""
+        return Window(self._y.reached(rows), self._x.reached(columns))
+
+    def part(self, maps: torch.Tensor, window: Window) -> torch.Tensor:
+        """A window of `whole`, float (N, h', w')."""
+        rows, columns = self._y.needed(window.rows), self._x.needed(window.columns)
+        down = self._y.matrix[window.rows, rows]
+        across = self._x.matrix[window.columns, columns]
+        return down @ maps[:, rows, columns] @ across.T
+
+
+@lru_cache(maxsize=8)
+def enlargement(grid: Size, factors: tuple[int, ...], covered: Size, frame: Size, device: torch.device) -> Enlargement:
+    """An `Enlargement`, the latest ones kept."""
+    return Enlargement(grid, factors, covered, frame, device)
+
+
+class _Axis:
+    """One axis: a matrix (out, n) whose rows hold the weights of an output's inputs, which are neighbours."""
+
+    def __init__(self, n: int, covered: int, out: int, factors: tuple[int, ...], device: torch.device) -> None:
+        weights = torch.eye(n)[None]
+        for factor in factors:
+            weights = F.interpolate(weights, n * factor, mode="linear", align_corners=False)
+        weights = F.interpolate(weights[..., :covered], out, mode="linear", align_corners=False)
+        self.matrix = weights[0].T.contiguous().to(device)
+        used = self.matrix.cpu().numpy() > 0
+        self._first, self._end = used.argmax(axis=1), n - used[:, ::-1].argmax(axis=1)
+
+    def reached(self, cells: slice) -> slice:
+        hit = np.flatnonzero((self._end > cells.start) & (self._first < cells.stop))
+        return slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, 0)
+
+    def needed(self, pixels: slice) -> slice:
+        if pixels.start == pixels.stop:
+            return slice(0, 0)
+        return slice(int(self._first[pixels].min()), int(self._end[pixels].max()))
