@@ -20,6 +20,7 @@ import numpy as np
 
 from vos.errors import EvaluationError
 from vos.references import FrameReferences, ReferencePlan, as_references
+from vos.tracking import with_following
 from vos.types import Frame, FrameResult
 from vos.video import open_source
 
@@ -48,8 +49,13 @@ class Pass(Protocol):
     @property
     def times(self) -> Times: ...
 
-    def step(self, frame: Frame, given: FrameReferences, features: Any) -> FrameResult:
-        """The next frame, with what `Entry.encode` gave for it; returns when the answer is there."""
+    @property
+    def latency(self) -> int:
+        """How many later frames `step` is to be shown."""
+
+    def step(self, frame: Frame, given: FrameReferences, features: Any, upcoming: tuple[Frame, ...]) -> FrameResult:
+        """The next frame, with what `Entry.encode` gave for it, and at least the `latency` frames that follow it, fewer
+        where the clip ends; returns when the answer is there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +170,7 @@ def compare(
     """Runs the entries through every sequence in lockstep and scores their frames as they come out.
 
     What an entry has done before is scored from its masks; a sequence that it has half done it does again. Beside the
-    entries' own state one frame is held at a time.
+    entries' own state one frame is held at a time, and the frames after it that a tracker wants to see.
 
     Args:
         dataset: what to track; semi-supervised.
@@ -218,9 +224,9 @@ def _lockstep(sequence: Sequence, lanes: list[_Lane]) -> Iterator[int]:
     began = time.perf_counter()
     with open_source(sequence.images) as source:
         plan = ReferencePlan.build(as_references(reference.astype(np.uint8)), frame_size=source.size)
-        frames = iter(source)
-        while (frame := next(frames, None)) is not None:
-            decoding = time.perf_counter() - began
+        latency = max(lane.latency for lane in lanes)
+        for (frame, decoding), following in with_following(_timed(source, began), latency):
+            upcoming = tuple(later for later, _ in following)
             embedded: dict[Callable[[Frame], Any], tuple[Any, float]] = {}
             given = plan.at(frame.index)
             for lane in lanes:
@@ -230,9 +236,15 @@ def _lockstep(sequence: Sequence, lanes: list[_Lane]) -> Iterator[int]:
                     features = encode(frame)
                     embedded[encode] = features, time.perf_counter() - began
                 features, encoding = (None, 0.0) if encode is None else embedded[encode]
-                lane.step(frame, given, features, decoding, encoding)
+                lane.step(frame, given, features, upcoming, decoding, encoding)
             yield frame.index + 1
-            began = time.perf_counter()
+
+
+def _timed(frames: Iterable[Frame], began: float) -> Iterator[tuple[Frame, float]]:
+    """Frames, and the seconds that each took to come; the first since `began`."""
+    for frame in frames:
+        yield frame, time.perf_counter() - began
+        began = time.perf_counter()
 
 
 class _Judge:
@@ -267,9 +279,21 @@ class _Lane:
         self._frames = 0
         self._seconds = dict.fromkeys(STAGES, 0.0)
 
-    def step(self, frame: Frame, given: FrameReferences, features: Any, decoding: float, encoding: float) -> None:
+    @property
+    def latency(self) -> int:
+        return self._pass.latency
+
+    def step(
+        self,
+        frame: Frame,
+        given: FrameReferences,
+        features: Any,
+        upcoming: tuple[Frame, ...],
+        decoding: float,
+        encoding: float,
+    ) -> None:
         began = time.perf_counter()
-        result = self._pass.step(frame, given, features)
+        result = self._pass.step(frame, given, features, upcoming)
         between = time.perf_counter()
         name = Path(result.frame.name).stem
         write_mask(result_path(self._out, self._sequence.name, name), result.index_map)
@@ -309,11 +333,14 @@ class _Hold:
     """Answers with the references of the first frame, on every frame."""
 
     times = _NoTimes()
+    latency = 0
 
     def __init__(self) -> None:
         self._held: np.ndarray | None = None
 
-    def step(self, frame: Frame, given: FrameReferences, features: None) -> FrameResult:
+    def step(
+        self, frame: Frame, given: FrameReferences, features: None, upcoming: tuple[Frame, ...] = ()
+    ) -> FrameResult:
         if self._held is None:
             self._held = np.zeros(frame.size, dtype=np.uint8)
             for object_id, mask in given.masks.items():

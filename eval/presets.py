@@ -66,8 +66,14 @@ class PresetPass:
     def times(self) -> StageTimes:
         return self._pass.times
 
+    @property
+    def latency(self) -> int:
+        return self._pass.latency
+
     @torch.inference_mode()
-    def step(self, frame: Frame, given: FrameReferences, features: Features) -> FrameResult:
+    def step(
+        self, frame: Frame, given: FrameReferences, features: Features, upcoming: tuple[Frame, ...] = ()
+    ) -> FrameResult:
         image = replace(features.image)
         prior = image if features.prior is features.image else replace(features.prior)
-        return self._pass.step(frame, given, Features(image, prior))
+        return self._pass.step(frame, given, Features(image, prior), upcoming)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -111,6 +112,16 @@ class FlowTracker:
         self._last = result
         self._given = {}
         self._field = None
+
+    def state(self) -> dict[str, Any]:
+        last = self._last
+        known = None if last is None else {"frame": last.frame.index, "image": last.frame.image, "ids": last.index_map}
+        return {"objects": list(self._ids), "last": known}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._ids = list(state["objects"])
+        if (last := state["last"]) is not None:
+            self._last = FrameResult(Frame(last["frame"], last["image"]), last["ids"], ())
 
     def _carried(self, object_id: int, frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """An object's mask on this frame, bool (H, W), the part of it that can be trusted, and points (K, 2)."""

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from trackers.points import around, mask_box, medoids, on_mask
+from trackers.points import Row, mask_box, move_box, on_mask, point_prompts, refilled
 from vos.models.features import Features
 from vos.types import Box, Frame, FrameResult, ObjectResult, Prompts
 
-# Per-frame change of size beyond which it is the points that are wrong, not the object that grew.
-_MOST_ZOOM = 1.25
-_POINTS_FOR_ZOOM = 3
 # Variance of grey levels that is noise, not texture: patches that differ by no more are alike.
 _NOISE = 25.0
 
@@ -112,6 +109,17 @@ class KltTracker:
                 self._objects[found.id] = self._with_mask(now, grey, result.index_map == found.id, found)
         self._located = {}
 
+    def state(self) -> dict[str, Any]:
+        greys = {str(now.frame.index): now.frame.image for now in self._objects.values()}
+        objects = {str(i): {**vars(now), "frame": now.frame.index} for i, now in self._objects.items()}
+        return {"greys": greys, "objects": objects}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        greys = {int(index): _Grey(int(index), image) for index, image in state["greys"].items()}
+        for i, now in state["objects"].items():
+            box = None if now["box"] is None else tuple(now["box"])
+            self._objects[int(i)] = _Followed(greys[now["frame"]], now["points"], now["visible"], box, now["seeded"])
+
     def _grey(self, frame: Frame) -> _Grey:
         """The frame in grey, converted once."""
         if self._last is None or self._last[0] is not frame:
@@ -129,7 +137,7 @@ class KltTracker:
             # Points do not influence each other, and images are prepared once per call: one call for all.
             lasts = [self._objects[i] for i in ids]
             start = np.concatenate([last.points[last.visible] for last in lasts])
-            end, seen = _lucas_kanade(lasts[0].frame.image, grey.image, start, self._settings)
+            end, seen = lucas_kanade(lasts[0].frame.image, grey.image, start, self._settings)
             ends = np.cumsum([last.visible.sum() for last in lasts])[:-1]
             for object_id, to, ok in zip(ids, np.split(end, ends), np.split(seen, ends), strict=True):
                 located[object_id] = self._moved(self._objects[object_id], grey, to, ok)
@@ -155,13 +163,7 @@ class KltTracker:
             return self._seeded(grey, mask, found.box)
         wanted = np.arange(len(now.points)) < self._settings.points
         kept = now.visible & (on_mask(mask, now.points) == wanted)
-        points, visible = now.points.copy(), kept.copy()
-        for which, choose in ((wanted, medoids), (~wanted, around)):
-            lost = np.flatnonzero(which & ~kept)
-            if lost.size:
-                new = choose(mask, lost.size, points[which & kept])
-                points[lost[: len(new)]] = new
-                visible[lost[: len(new)]] = True
+        points, visible = refilled(now.points, kept, mask, self._settings.points)
         return _Followed(grey, points, visible, found.box, now.seeded)
 
     def _without_mask(self, now: _Followed, grey: _Grey) -> _Followed:
@@ -172,55 +174,19 @@ class KltTracker:
 
     def _seeded(self, grey: _Grey, mask: np.ndarray, box: Box | None) -> _Followed:
         """All points chosen anew."""
-        wanted = self._settings.points
-        points = np.zeros((wanted + self._settings.background, 2), dtype=np.float32)
-        visible = np.zeros(len(points), dtype=bool)
-        for start, chosen in ((0, medoids(mask, wanted)), (wanted, around(mask, self._settings.background))):
-            points[start : start + len(chosen)] = chosen
-            visible[start : start + len(chosen)] = True
+        none = np.zeros((self._settings.points + self._settings.background, 2), dtype=np.float32)
+        points, visible = refilled(none, np.zeros(len(none), dtype=bool), mask, self._settings.points)
         return _Followed(grey, points, visible, box, grey.index)
 
     def _prompts(self, objects: list[_Followed], grey: _Grey) -> Prompts:
-        own = self._settings.points + self._settings.background
-        points = np.zeros((len(objects), own + self._settings.others, 2), dtype=np.float32)
-        labels = np.full(points.shape[:2], -1, dtype=np.int8)
-        boxes = np.full((len(objects), 4), np.nan, dtype=np.float32)
-        signs = np.repeat(np.array([1, 0], dtype=np.int8), [self._settings.points, self._settings.background])
-        for row, now in enumerate(objects):
-            if now.frame.index == grey.index:
-                points[row, :own] = np.where(now.visible[:, None], now.points, 0)
-                labels[row, :own] = np.where(now.visible, signs, -1)
-                if now.box is not None and (labels[row] == 1).any():
-                    boxes[row] = _grown(now.box, self._settings.margin, grey.image.shape)
-        if self._settings.others:
-            points, labels = _with_others(points, labels, own)
-        return Prompts(points, labels, boxes)
+        here = [now.frame.index == grey.index for now in objects]
+        rows = [Row(now.points, now.visible & seen, now.box) for now, seen in zip(objects, here, strict=True)]
+        settings = self._settings
+        own = settings.points, settings.background
+        return point_prompts(rows, own, settings.others, settings.margin, grey.image.shape)
 
 
-def move_box(box: Box, start: np.ndarray, end: np.ndarray, size: tuple[int, ...]) -> Box | None:
-    """A box after the median motion of points: p -> zoom p + shift, from `start` to `end`, float32 (K, 2) each.
-
-    The zoom is the median ratio of the points' distances to each other, the shift the median of what is left (as
-    Median Flow does; Kalal et al., 2010). None where the box has left a frame of `size` (H, W).
-    """
-    zoom = 1.0
-    if len(start) >= _POINTS_FOR_ZOOM:
-        a, b = np.array(list(combinations(range(len(start)), 2))).T
-        before = np.linalg.norm(start[a] - start[b], axis=1)
-        after = np.linalg.norm(end[a] - end[b], axis=1)
-        apart = before > 0
-        if apart.any():
-            zoom = float(np.clip(np.median(after[apart] / before[apart]), 1 / _MOST_ZOOM, _MOST_ZOOM))
-    shift = np.median(end - zoom * start, axis=0)
-    # A pixel reaches half a pixel beyond its centre, and so does an inclusive box.
-    half = np.array([0.5, 0.5, -0.5, -0.5])
-    x0, y0, x1, y1 = zoom * (np.array(box) - half) + np.tile(shift, 2) + half
-    if x1 < 0 or y1 < 0 or x0 > size[1] - 1 or y0 > size[0] - 1:
-        return None
-    return float(x0), float(y0), float(x1), float(y1)
-
-
-def _lucas_kanade(
+def lucas_kanade(
     before: np.ndarray, now: np.ndarray, start: np.ndarray, settings: KltSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     """Follow points, float32 (K, 2), from one grey image to another: where they are, and bool (K,) whether seen."""
@@ -249,25 +215,3 @@ def _patches(image: np.ndarray, points: np.ndarray, window: int) -> np.ndarray:
     y, x = (plane.ravel() for plane in np.meshgrid(offsets, offsets, indexing="ij"))
     patches = cv2.remap(image, points[:, :1] + x, points[:, 1:] + y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return patches.astype(np.float32)
-
-
-def _with_others(points: np.ndarray, labels: np.ndarray, own: int) -> tuple[np.ndarray, np.ndarray]:
-    """Fill the columns from `own` on: for each row that is seen, the nearest positive points of other rows."""
-    points, labels = points.copy(), labels.copy()
-    wanted = points.shape[1] - own
-    positive = labels[:, :own] == 1
-    for row in np.flatnonzero(positive.any(axis=1)):
-        middle = np.median(points[row, :own][positive[row]], axis=0)
-        others = positive.copy()
-        others[row] = False
-        theirs = points[:, :own][others]
-        order = np.lexsort((theirs[:, 1], theirs[:, 0], np.linalg.norm(theirs - middle, axis=1)))[:wanted]
-        points[row, own : own + len(order)] = theirs[order]
-        labels[row, own : own + len(order)] = 0
-    return points, labels
-
-
-def _grown(box: Box, margin: float, size: tuple[int, ...]) -> tuple[float, float, float, float]:
-    right, bottom = size[1] - 1, size[0] - 1
-    x0, y0, x1, y1 = box
-    return max(0.0, x0 - margin), max(0.0, y0 - margin), min(right, x1 + margin), min(bottom, y1 + margin)

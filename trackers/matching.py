@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ class MatchingTracker:
         cells = (_sampled_cells if self._settings.published_rounding else covered_cells)(features.prior, mask)
         embedding = target_embedding(features.prior, cells)[None]
         earlier = self._embeddings.get(object_id)
-        self._embeddings[object_id] = embedding if earlier is None else torch.cat([earlier, embedding])
+        self._embeddings[object_id] = embedding if earlier is None else torch.cat([earlier.to(embedding), embedding])
         ys, xs = np.nonzero(mask)
         self._boxes[object_id] = (float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max()))
 
@@ -80,7 +81,9 @@ class MatchingTracker:
             last = last_boxes[row]
             if last is None and self._settings.box_of is BoxOf.RANK:
                 continue
-            prior = features.prior.to_frame(location_prior(features.prior, embeddings)[None])[0]
+            prior = features.prior.to_frame(
+                location_prior(features.prior, embeddings.to(features.prior.features))[None]
+            )[0]
             values, where = prior.flatten().topk(min(k, prior.numel()))
             if self._settings.presence is not None and values[0].item() < self._settings.presence:
                 continue
@@ -97,6 +100,14 @@ class MatchingTracker:
     def update(self, result: FrameResult) -> None:
         for found in result.objects:
             self._boxes[found.id] = found.box
+
+    def state(self) -> dict[str, Any]:
+        embeddings = {str(i): embedding.cpu().numpy() for i, embedding in self._embeddings.items()}
+        return {"embeddings": embeddings, "boxes": {str(i): box for i, box in self._boxes.items()}}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._embeddings = {int(i): torch.from_numpy(embedding) for i, embedding in state["embeddings"].items()}
+        self._boxes = {int(i): None if box is None else tuple(box) for i, box in state["boxes"].items()}
 
     def _last_boxes(self) -> list[Box | None]:
         """Per row the box to prompt with. By rank, every object after a vanished one takes its neighbour's."""

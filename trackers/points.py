@@ -1,22 +1,45 @@
-"""Choosing points in and around a mask. Everything here is deterministic and depends on that one mask alone.
+"""What point trackers share: choosing points in and around a mask, moving a box with them, and prompts made of them.
 
-Points are float32 (K, 2), xy, original pixels, and lie on pixel centres.
+Points are float32 (K, 2), xy, original pixels. Chosen ones lie on pixel centres, and are the same for the same mask,
+whatever else there is.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
 
 import cv2
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from vos.types import Box
+from vos.types import Box, Prompts
 
 # Pixels of a mask that are looked at: enough for the medoids of any shape, and few enough for all pairs.
 _CANDIDATES = 512
 _ROUNDS = 10
 # Where the background counts as near: from and to, in diagonals of the object's box.
 _NEAR, _FAR = 0.15, 0.3
+# Per-frame change of size beyond which it is the points that are wrong, not the object that grew.
+_MOST_ZOOM = 1.25
+_POINTS_FOR_ZOOM = 3
 NONE = np.zeros((0, 2), dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One object of a point tracker on one frame.
+
+    Attributes:
+        points: float32 (P, 2): the positive ones, then those on the background.
+        visible: bool (P,); where False, the coordinates mean nothing.
+        box: the object's box; None if it has none.
+    """
+
+    points: np.ndarray
+    visible: np.ndarray
+    box: Box | None
 
 
 def mask_box(mask: np.ndarray) -> Box | None:
@@ -123,6 +146,101 @@ def on_mask(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
     x, y = np.floor(points + 0.5).astype(np.int64).T
     inside = (x >= 0) & (y >= 0) & (x < w) & (y < h)
     return inside & mask[np.clip(y, 0, h - 1), np.clip(x, 0, w - 1)]
+
+
+def refilled(points: np.ndarray, kept: np.ndarray, mask: np.ndarray, positive: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points with new ones for those that are not kept: the k-medoids of a mask, and the background around it.
+
+    Args:
+        points: float32 (P, 2).
+        kept: bool (P,), those that stay where they are.
+        mask: bool (H, W).
+        positive: how many of them, from the first on, belong in the mask; the others on the background.
+
+    Returns:
+        float32 (P, 2), and bool (P,): False where there was no room for a point.
+    """
+    points, there = points.copy(), kept.copy()
+    wanted = np.arange(len(points)) < positive
+    for which, choose in ((wanted, medoids), (~wanted, around)):
+        lost = np.flatnonzero(which & ~kept)
+        if lost.size:
+            new = choose(mask, lost.size, points[which & kept])
+            points[lost[: len(new)]] = new
+            there[lost[: len(new)]] = True
+    return points, there
+
+
+def move_box(box: Box, start: np.ndarray, end: np.ndarray, size: tuple[int, ...]) -> Box | None:
+    """A box after the median motion of points: p -> zoom p + shift, from `start` to `end`, float32 (K, 2) each.
+
+    The zoom is the median ratio of the points' distances to each other, the shift the median of what is left (as
+    Median Flow does; Kalal et al., 2010). None where the box has left a frame of `size` (H, W).
+    """
+    zoom = 1.0
+    if len(start) >= _POINTS_FOR_ZOOM:
+        a, b = np.array(list(combinations(range(len(start)), 2))).T
+        before = np.linalg.norm(start[a] - start[b], axis=1)
+        after = np.linalg.norm(end[a] - end[b], axis=1)
+        apart = before > 0
+        if apart.any():
+            zoom = float(np.clip(np.median(after[apart] / before[apart]), 1 / _MOST_ZOOM, _MOST_ZOOM))
+    shift = np.median(end - zoom * start, axis=0)
+    # A pixel reaches half a pixel beyond its centre, and so does an inclusive box.
+    half = np.array([0.5, 0.5, -0.5, -0.5])
+    x0, y0, x1, y1 = zoom * (np.array(box) - half) + np.tile(shift, 2) + half
+    if x1 < 0 or y1 < 0 or x0 > size[1] - 1 or y0 > size[0] - 1:
+        return None
+    return float(x0), float(y0), float(x1), float(y1)
+
+
+def point_prompts(
+    rows: Sequence[Row], own: tuple[int, int], others: int, margin: float, size: tuple[int, ...]
+) -> Prompts:
+    """Prompts of the visible points and, where a positive one is visible, the box.
+
+    Args:
+        rows: the objects.
+        own: how many points of each are positive, and how many are on the background.
+        others: further negative points for each: the nearest positive ones of other objects.
+        margin: pixels by which boxes are grown on every side, inside the frame.
+        size: the frame's, (H, W).
+    """
+    count = sum(own)
+    points = np.zeros((len(rows), count + others, 2), dtype=np.float32)
+    labels = np.full(points.shape[:2], -1, dtype=np.int8)
+    boxes = np.full((len(rows), 4), np.nan, dtype=np.float32)
+    signs = np.repeat(np.array([1, 0], dtype=np.int8), own)
+    for k, row in enumerate(rows):
+        points[k, :count] = np.where(row.visible[:, None], row.points, 0)
+        labels[k, :count] = np.where(row.visible, signs, -1)
+        if row.box is not None and (labels[k] == 1).any():
+            boxes[k] = _grown(row.box, margin, size)
+    if others:
+        points, labels = _with_others(points, labels, count)
+    return Prompts(points, labels, boxes)
+
+
+def _with_others(points: np.ndarray, labels: np.ndarray, own: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fill the columns from `own` on: for each row that is seen, the nearest positive points of other rows."""
+    points, labels = points.copy(), labels.copy()
+    wanted = points.shape[1] - own
+    positive = labels[:, :own] == 1
+    for row in np.flatnonzero(positive.any(axis=1)):
+        middle = np.median(points[row, :own][positive[row]], axis=0)
+        others = positive.copy()
+        others[row] = False
+        theirs = points[:, :own][others]
+        order = np.lexsort((theirs[:, 1], theirs[:, 0], np.linalg.norm(theirs - middle, axis=1)))[:wanted]
+        points[row, own : own + len(order)] = theirs[order]
+        labels[row, own : own + len(order)] = 0
+    return points, labels
+
+
+def _grown(box: Box, margin: float, size: tuple[int, ...]) -> tuple[float, float, float, float]:
+    right, bottom = size[1] - 1, size[0] - 1
+    x0, y0, x1, y1 = box
+    return max(0.0, x0 - margin), max(0.0, y0 - margin), min(right, x1 + margin), min(bottom, y1 + margin)
 
 
 def _squared_distance(inside: np.ndarray) -> np.ndarray:

@@ -3,13 +3,14 @@
     source -> Frame -> encode -> Features -> Tracker.locate -> Prompts (N) -> Segmenter (one batch per cascade step)
            -> merge -> FrameResult -> Tracker.update
 
-What is kept between frames is O(objects); nothing is O(frames).
+What is kept between frames is O(objects); nothing is O(frames). A tracker that looks ahead has as many frames held for
+it as it asks for; most ask for none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,16 @@ from vos.references import ClickBoxPrompt, FrameReferences, ReferencePlan, as_re
 from vos.segment import Segmenter
 from vos.settings import DEFAULT_PRESET, Settings, load_settings
 from vos.timing import StageTimes
-from vos.tracking import Tracker, make_tracker
+from vos.tracking import (
+    Tracker,
+    check_trackers,
+    latency,
+    make_tracker,
+    restore_tracker,
+    tell_ahead,
+    tracker_state,
+    with_following,
+)
 from vos.types import Frame, FrameResult, Prompts
 from vos.video import open_source, prefetch
 from vos.weights import fetch
@@ -58,6 +68,7 @@ def track(
         VosError: bad input. What does not depend on later frames is checked before the first result.
     """
     settings = load_settings(preset, overrides)
+    check_trackers(settings.tracker.parts)
     wanted = as_references(references)
     with open_source(source) as opened:
         count = opened.frame_count if opened.frame_count_exact else None
@@ -77,15 +88,20 @@ class VideoTracker:
         self._settings = settings
         self._models = models
 
-    def run(self, frames: Iterable[Frame], plan: ReferencePlan) -> Generator[FrameResult, None, None]:
-        """Track the plan's references through frames of one size, in order from 0."""
-        video = self.begin()
-        ahead = prefetch(frames, _PREFETCH)
-        try:
-            for frame in ahead:
-                yield video.step(frame, plan.at(frame.index))
-        finally:
-            ahead.close()
+    def run(
+        self, frames: Iterable[Frame], plan: ReferencePlan, video: VideoPass | None = None
+    ) -> Generator[FrameResult, None, None]:
+        """Track the plan's references through frames of one size, in order from 0.
+
+        A result comes as soon as its frame and the pass's `latency` frames after it are read.
+
+        Args:
+            video: a pass to go on with, whose next frame is the first of `frames`; a fresh one by default.
+        """
+        video = video or self.begin()
+        with closing(prefetch(frames, _PREFETCH)) as read:
+            for frame, upcoming in with_following(read, video.latency):
+                yield video.step(frame, plan.at(frame.index), upcoming=upcoming)
 
     def begin(self) -> VideoPass:
         """A fresh state for one video, for callers with a loop of their own."""
@@ -124,31 +140,66 @@ class VideoPass:
         self._objects = ObjectTable()
         self.times = StageTimes(models.segmenter.device)
 
+    @property
+    def latency(self) -> int:
+        """How many later frames `step` is to be shown; 0 with most trackers."""
+        return latency(self._tracker)
+
+    def state(self) -> dict[str, Any]:
+        """All that was learnt so far, as plain data (see `vos.tracking.Resumable`): what the next frame depends on.
+
+        Raises:
+            SettingsError: the tracker cannot tell its state.
+        """
+        return {
+            "ids": list(self._objects.ids),
+            "scale_weights": self._segmenter.state(),
+            "tracker": tracker_state(self._tracker),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state` as if its frames had been seen by this pass, which must be fresh."""
+        for object_id in state["ids"]:
+            self._objects.add(object_id)
+        self._segmenter.restore(state["scale_weights"])
+        restore_tracker(self._tracker, state["tracker"])
+
     @torch.inference_mode()
-    def step(self, frame: Frame, given: FrameReferences, features: Features | None = None) -> FrameResult:
+    def step(
+        self,
+        frame: Frame,
+        given: FrameReferences,
+        features: Features | None = None,
+        upcoming: Sequence[Frame] = (),
+    ) -> FrameResult:
         """One frame: track what is known, take in what is given, and answer.
 
         Args:
             frame: the next frame, in order from 0.
             given: the references on it.
             features: the frame as this pass's models encode it, where that has been done already.
+            upcoming: the `latency` frames after it, fewer where the clip ends.
 
         Raises:
             DeviceError: out of memory.
             ReferenceInputError: clicks or a box on this frame that SAM makes nothing of.
         """
         with _memory_errors(frame, self._models.segmenter.device):
-            return self._step(frame, given, features)
+            return self._step(frame, given, features, upcoming)
 
-    def _step(self, frame: Frame, given: FrameReferences, features: Features | None) -> FrameResult:
+    def _step(
+        self, frame: Frame, given: FrameReferences, features: Features | None, upcoming: Sequence[Frame]
+    ) -> FrameResult:
         new_ids = list(given.ids)
         if not new_ids and not len(self._objects):
             return FrameResult(frame, np.zeros(frame.size, dtype=np.uint8), ())
         if features is None:
             with self.times.stage("encode"):
                 features = self._models.encode(frame)
-        index_map, scores = self._follow(frame, features, new_ids)
-        masks = self._reference_masks(features, given)
+        tell_ahead(self._tracker, upcoming)
+        logits: dict[int, torch.Tensor] = {}
+        index_map, scores = self._follow(frame, features, new_ids, logits)
+        masks = self._reference_masks(features, given, logits)
         for object_id, mask in masks.items():
             index_map[mask] = object_id
             scores[object_id] = 1.0
@@ -157,14 +208,22 @@ class VideoPass:
                 self._objects.add(object_id)
         threshold = self._settings.objects.uncertain_below
         objects = tuple(measure(index_map, i, scores[i], threshold, i in masks) for i in self._objects.ids)
-        result = FrameResult(frame, index_map, objects)
+        soft = None
+        if logits:
+            soft = self._models.segmenter.low_logits(list(logits), torch.stack(list(logits.values())), features.image)
+        result = FrameResult(frame, index_map, objects, soft)
         with self.times.stage("learn"):
             self._learn(frame, features, masks)
             self._tracker.update(result)
         return result
 
-    def _follow(self, frame: Frame, features: Features, given: list[int]) -> tuple[np.ndarray, dict[int, float]]:
-        """Index map uint8 (H, W) and scores of the known objects that have no reference on this frame."""
+    def _follow(
+        self, frame: Frame, features: Features, given: list[int], logits: dict[int, torch.Tensor]
+    ) -> tuple[np.ndarray, dict[int, float]]:
+        """Index map uint8 (H, W) and scores of the known objects that have no reference on this frame.
+
+        Their `logits`, float (256, 256) each, are added by id.
+        """
         rows = self._objects.rows_without(given)
         if not rows.size:
             return np.zeros(frame.size, dtype=np.uint8), {}
@@ -176,14 +235,22 @@ class VideoPass:
         with self.times.stage("merge"):
             winner = self._segmenter.merge(features.image, found.logits)
             painted = self._objects.paint(np.where(winner >= 0, rows[winner], -1))
+        logits.update(zip(ids, found.logits, strict=True))
         return painted, dict(zip(ids, found.scores.tolist(), strict=True))
 
-    def _reference_masks(self, features: Features, given: FrameReferences) -> dict[int, np.ndarray]:
-        """The masks of this frame's references, bool (H, W) each: as given, or made by SAM from clicks and boxes."""
+    def _reference_masks(
+        self, features: Features, given: FrameReferences, logits: dict[int, torch.Tensor]
+    ) -> dict[int, np.ndarray]:
+        """The masks of this frame's references, bool (H, W) each: as given, or made by SAM from clicks and boxes.
+
+        The `logits` of those made by SAM, float (256, 256) each, are added by id.
+        """
         masks = dict(given.masks)
         if given.prompts:
             prompts = _batched(list(given.prompts.values()))
-            winner = self._segmenter.merge(features.image, self._segmenter.from_prompts(features.image, prompts))
+            found = self._segmenter.from_prompts(features.image, prompts)
+            logits.update(zip(given.prompts, found, strict=True))
+            winner = self._segmenter.merge(features.image, found)
             for mask in given.masks.values():
                 winner[mask] = -1
             for row, object_id in enumerate(given.prompts):

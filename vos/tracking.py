@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from inspect import getdoc
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 GROUP = "vos.trackers"
 JOIN = "+"
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -29,7 +32,8 @@ class Tracker(Protocol):
     `locate` once more (the same frame, now with the new objects: what PerSAM-F is fitted on); then `update` with the
     final masks. Rows of what `locate` returns are the objects in the order in which they were first added.
 
-    A tracker class also has `Settings`, a pydantic model of its options; it is made with an instance of it.
+    A tracker class also has `Settings`, a pydantic model of its options; it is made with an instance of it. It may have
+    more: see `follows_points`, `LooksAhead`, `Resumable`, and `licence` and `requires` in `InstalledTracker`.
     """
 
     Settings: ClassVar[type[BaseModel]]
@@ -68,6 +72,11 @@ class CombinedTracker:
             raise ValueError("a combination needs at least one tracker")
         self._parts = tuple(parts)
         self.follows_points = all(follows_points(part) for part in self._parts)
+        self.latency = max(latency(part) for part in self._parts)
+
+    def ahead(self, frames: Sequence[Frame]) -> None:
+        for part in self._parts:
+            tell_ahead(part, frames)
 
     def add(self, object_id: int, frame: Frame, features: Features, mask: np.ndarray) -> None:
         for part in self._parts:
@@ -87,6 +96,13 @@ class CombinedTracker:
         for part in self._parts:
             part.update(result)
 
+    def state(self) -> dict[str, Any]:
+        return {"parts": [tracker_state(part) for part in self._parts]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        for part, kept in zip(self._parts, state["parts"], strict=True):
+            restore_tracker(part, kept)
+
 
 @dataclass(frozen=True)
 class InstalledTracker:
@@ -95,12 +111,15 @@ class InstalledTracker:
     Attributes:
         name: what to call it in settings.
         distribution: the distribution's name and version.
+        licence: as its class says in `licence`, text; else that of the distribution; "-" where neither says.
         summary: the first line of its class's docstring.
-        problem: why it cannot be used, in one line; None if it can.
+        problem: why it cannot be used, in one line; None if it can. A class whose module can be imported without a
+            package that its objects need says so in `requires`: the package's import name -> how to get it.
     """
 
     name: str
     distribution: str
+    licence: str
     summary: str
     problem: str | None = None
 
@@ -114,6 +133,99 @@ def follows_points(tracker: Tracker | type[Tracker]) -> bool:
     not promise that.
     """
     return bool(getattr(tracker, "follows_points", False))
+
+
+@runtime_checkable
+class LooksAhead(Protocol):
+    """A tracker that wants to see frames before it has to locate them, as those do that work in windows of frames.
+
+    Results then come `latency` frames late. References on those frames are not told before their turn.
+    """
+
+    @property
+    def latency(self) -> int:
+        """How many later frames it wants to have seen when it locates one."""
+
+    def ahead(self, frames: Sequence[Frame]) -> None:
+        """The frames after the one that is up next, nearest first: `latency` of them, fewer where the clip ends.
+
+        Called before the first `locate` or `add` of each frame. The loop holds these frames, so keeping a reference to
+        them costs nothing.
+        """
+
+
+def latency(tracker: Tracker) -> int:
+    """How many later frames a tracker wants to have seen when it locates one; 0 for all but a `LooksAhead`."""
+    return tracker.latency if isinstance(tracker, LooksAhead) else 0
+
+
+def tell_ahead(tracker: Tracker, frames: Sequence[Frame]) -> None:
+    """Show a tracker the frames after the one that is up next, no more of them than it wants."""
+    if isinstance(tracker, LooksAhead) and tracker.latency:
+        tracker.ahead(frames[: tracker.latency])
+
+
+def with_following(items: Iterable[T], count: int) -> Iterator[tuple[T, tuple[T, ...]]]:
+    """Each item and the `count` items after it, fewer at the end; no more than these are held.
+
+    With a `count` of 0, an item is passed on before the next is asked for. What reading them raises is raised here,
+    after the items that came before.
+    """
+    held: deque[T] = deque()
+    reading, broken = iter(items), None
+    while broken is None:
+        try:
+            held.append(next(reading))
+        except StopIteration:
+            break
+        except Exception as error:
+            broken = error
+        else:
+            if len(held) > count:
+                yield held.popleft(), tuple(held)
+    while held:
+        yield held.popleft(), tuple(held)
+    if broken is not None:
+        raise broken
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A tracker that can go on in another process.
+
+    What is learnt is told as plain data: dicts with text keys, lists, numbers, text, None, and NumPy arrays. It is kept
+    in a results folder and read back as data; no code is in it.
+    """
+
+    def state(self) -> dict[str, Any]:
+        """All that the next `locate` depends on, asked for after `update`.
+
+        Frames told ahead are no part of it: they are told again. It is not changed by what the tracker does next.
+        """
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from there; called on a tracker that knows no object yet and has the same settings."""
+
+
+def tracker_state(tracker: Tracker) -> dict[str, Any]:
+    """SettingsError for a tracker that is not `Resumable`."""
+    return _resumable(tracker).state()
+
+
+def restore_tracker(tracker: Tracker, state: Mapping[str, Any]) -> None:
+    """SettingsError for a tracker that is not `Resumable`."""
+    _resumable(tracker).restore(state)
+
+
+def is_resumable(parts: Iterable[str]) -> bool:
+    """Whether trackers of these names can go on in another process."""
+    return all(issubclass(tracker_class(part), Resumable) for part in parts)
+
+
+def _resumable(tracker: Tracker) -> Resumable:
+    if not isinstance(tracker, Resumable):
+        raise SettingsError(f"tracker {type(tracker).__name__} cannot tell its state, so its runs cannot be resumed")
+    return tracker
 
 
 def known_trackers() -> tuple[str, ...]:
@@ -154,8 +266,21 @@ def tracker_parts(name: str) -> tuple[str, ...]:
     return parts
 
 
+def check_trackers(names: Iterable[str]) -> None:
+    """SettingsError for a tracker that needs a package which is not installed; it says how to get it."""
+    for name in names:
+        problem = _missing(name, tracker_class(name))
+        if problem is not None:
+            raise SettingsError(problem)
+
+
 def make_tracker(options: Mapping[str, BaseModel]) -> Tracker:
-    """A new tracker from its options by name, or from several a `CombinedTracker` of them in that order."""
+    """A new tracker from its options by name, or from several a `CombinedTracker` of them in that order.
+
+    Raises:
+        VosError: see `check_trackers`, and whatever else one of them needs and does not find.
+    """
+    check_trackers(options)
     parts: list[Tracker] = [tracker_class(name)(chosen) for name, chosen in options.items()]
     return parts[0] if len(parts) == 1 else CombinedTracker(parts)
 
@@ -168,9 +293,28 @@ def _distribution(point: EntryPoint) -> str:
     return "an unknown distribution" if point.dist is None else f"{point.dist.name} {point.dist.version}"
 
 
+def _missing(name: str, made_by: Any) -> str | None:
+    """What the class of a tracker requires and is not installed, in one line; None if nothing."""
+    for package, how in getattr(made_by, "requires", {}).items():
+        if find_spec(package) is None:
+            return f"tracker '{name}' needs the package {package}, which is not installed; get it with: {how}"
+    return None
+
+
+def _licence(point: EntryPoint) -> str:
+    """What the distribution's metadata say: an expression such as Apache-2.0, or the older field if it is one line."""
+    for field in ("License-Expression", "License"):
+        if point.dist and field in point.dist.metadata and "\n" not in (said := point.dist.metadata[field]):
+            return said
+    return "-"
+
+
 def _described(point: EntryPoint) -> InstalledTracker:
+    origin = _distribution(point)
     try:
-        doc = getdoc(tracker_class(point.name)) or ""
+        found = tracker_class(point.name)
     except SettingsError as error:
-        return InstalledTracker(point.name, _distribution(point), "", str(error))
-    return InstalledTracker(point.name, _distribution(point), doc.partition("\n")[0])
+        return InstalledTracker(point.name, origin, _licence(point), "", str(error))
+    licence = getattr(found, "licence", None) or _licence(point)
+    summary = (getdoc(found) or "").partition("\n")[0]
+    return InstalledTracker(point.name, origin, licence, summary, _missing(point.name, found))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import EntryPoint
 
 import pytest
 
 from tests.cli.conftest import Vos
+from vos import tracking
 from vos.settings import describe_settings, preset_names
 
 
@@ -26,6 +28,30 @@ def test_one_preset_shows_its_values(vos: Vos, monkeypatch: pytest.MonkeyPatch) 
     ended = vos("presets", "reference")
     assert re.search(r"decoder\.first .*largest-mod-256", ended.out)
     assert re.search(r"half_embeddings .*true", ended.out)
+
+
+def test_what_a_tracker_needs_and_its_licence_are_listed(vos: Vos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    broken = EntryPoint("far", "not_installed_anywhere:Tracker", tracking.GROUP)
+    installed = {**tracking._installed(), "far": broken}
+    monkeypatch.setattr(tracking, "_installed", lambda: installed)
+    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    ended = vos("trackers")
+    assert ended.code == 0
+    assert re.search(r"^ ?klt +persam-vos \S+ +Apache-2\.0 +Points", ended.out, re.MULTILINE)
+    assert re.search(
+        r"^ ?cotracker +persam-vos \S+ +CC-BY-NC-4\.0: non-commercial use only +Points", ended.out, re.MULTILINE
+    )
+    assert re.search(
+        r"^ ?far +an unknown distribution +- +tracker 'far' .* cannot be loaded: No mod", ended.out, re.MULTILINE
+    )
+    missing = "needs the package cotracker, which is not installed; get it with: pip install git+https://github.com/"
+    assert missing in ended.out
+    presets = vos("presets")
+    assert presets.code == 0
+    assert missing in presets.out
+    assert vos("presets", "persam-f+cotracker").code == 0
+    assert missing in vos("track", "clip.mp4", "--ref", "mask.png", "--preset", "persam-f+cotracker").error
 
 
 def test_version_and_help(vos: Vos) -> None:

@@ -51,18 +51,25 @@ class FakeEncoder:
 
 
 class FakePass:
-    """Answers with stored maps, and notes in a log who was asked for which frame."""
+    """Answers with stored maps, and notes in a log who was asked for which frame, and what it was shown ahead."""
 
-    def __init__(self, name: str, truth: dict[str, Maps], log: list[tuple[str, int]], fail_at: int | None) -> None:
+    def __init__(
+        self, name: str, truth: dict[str, Maps], log: list[tuple[str, int]], fail_at: int | None, latency: int
+    ) -> None:
         self.name = name
+        self.latency = latency
+        self.shown: list[list[int]] = []
         self.times = StageTimes(torch.device("cpu"))
         self._truth = truth
         self._log = log
         self._fail_at = fail_at
         self._maps: Maps = []
 
-    def step(self, frame: Frame, given: FrameReferences, features: int | None) -> FrameResult:
+    def step(
+        self, frame: Frame, given: FrameReferences, features: int | None, upcoming: tuple[Frame, ...]
+    ) -> FrameResult:
         assert features in (None, frame.index)
+        self.shown.append([later.index for later in upcoming])
         if frame.index == self._fail_at:
             raise KeyboardInterrupt
         if given:
@@ -84,12 +91,16 @@ class Bench:
         self.log: list[tuple[str, int]] = []
         self.one, self.two = FakeEncoder(), FakeEncoder()
         self.fail_at: int | None = None
+        self.passes: list[FakePass] = []
 
-    def entry(self, name: str, encoder: FakeEncoder, maps: dict[str, Maps], facts: object = 1) -> Entry:
+    def entry(
+        self, name: str, encoder: FakeEncoder, maps: dict[str, Maps], facts: object = 1, latency: int = 0
+    ) -> Entry:
         answers = {key: [self.truth[key][0], *maps[key][1:]] for key in self.truth}
 
         def begin() -> FakePass:
-            return FakePass(name, answers, self.log, self.fail_at)
+            self.passes.append(FakePass(name, answers, self.log, self.fail_at, latency))
+            return self.passes[-1]
 
         return Entry(name, {"preset": name, "settings": {"x": facts}}, encoder.encode, begin)
 
@@ -130,6 +141,18 @@ def test_lockstep_encodes_once_per_encoder(bench: Bench) -> None:
     bench.run()
     assert bench.one.calls == bench.two.calls == [*range(9), *range(9)]
     assert bench.log[:6] == [("right", 0), ("off", 0), ("other", 0), ("right", 1), ("off", 1), ("other", 1)]
+
+
+def test_a_preset_that_looks_ahead_is_shown_the_frames_it_wants(bench: Bench) -> None:
+    late = [bench.entry("right", bench.one, bench.truth), bench.entry("late", bench.two, bench.truth, latency=4)]
+    found = dict(compare(bench.dataset, late, bench.out))
+    assert [[name for name, _ in bench.log[k : k + 2]] for k in range(0, 36, 2)] == [["right", "late"]] * 18
+    assert [frame for name, frame in bench.log if name == "late"] == [*range(9), *range(9)]
+    assert bench.passes[1].shown == [list(range(t + 1, min(t + 5, 9))) for t in range(9)]
+    assert bench.one.calls == bench.two.calls == [*range(9), *range(9)]
+    for runs in found.values():
+        assert runs["late"].score.j == runs["right"].score.j == 1.0
+        assert runs["late"].cost.frames == 9
 
 
 def test_scores_are_those_of_the_masks_on_disk(bench: Bench) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import typer
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from vos.cli.console import stdout
+from vos.errors import SettingsError
 from vos.settings import DEFAULT_PRESET, describe_settings, load_settings, preset_description, preset_names
+from vos.tracking import check_trackers
 
 
 def presets(
@@ -19,7 +22,11 @@ def presets(
         table = _table("preset", "what it is")
         for preset in preset_names():
             mark = " (default)" if preset == DEFAULT_PRESET else ""
-            table.add_row(preset + mark, preset_description(preset))
+            missing = _missing(preset)
+            table.add_row(
+                preset + mark,
+                escape(preset_description(preset)) + (f"\n[red]{escape(missing)}[/red]" if missing else ""),
+            )
         stdout.print(table)
         stdout.print()
     table = _table("setting", "values", "default" if name is None else f"in {name}", "meaning")
@@ -28,6 +35,15 @@ def presets(
         table.add_row(key, kind, value.lower() if value in ("True", "False") else value, meaning)
     stdout.print(table)
     stdout.print("\nChange a setting with --set KEY=VALUE, for example: --set decoder.cascade=2", markup=False)
+
+
+def _missing(preset: str) -> str | None:
+    """Why a preset cannot be used here, in one line; None if it can."""
+    try:
+        check_trackers(load_settings(preset).tracker.parts)
+    except SettingsError as error:
+        return str(error)
+    return None
 
 
 def _table(*columns: str) -> Table:

@@ -11,12 +11,13 @@ from vos.tracking import installed_trackers
 
 
 def trackers() -> None:
-    """List the installed trackers, and where each comes from."""
+    """List the installed trackers, where each comes from, its licence, and what is missing and how to get it."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("tracker", "from", "what it is"):
-        table.add_column(column, overflow="fold")
+    for k, column in enumerate(("tracker", "from", "licence", "what it is")):
+        table.add_column(column, overflow="fold", no_wrap=k == 0)
     for tracker in installed_trackers():
-        what = escape(tracker.summary) if tracker.problem is None else f"[red]{escape(tracker.problem)}[/red]"
-        table.add_row(escape(tracker.name), escape(tracker.distribution), what)
+        problem = [] if tracker.problem is None else [f"[red]{escape(tracker.problem)}[/red]"]
+        what = "\n".join([escape(tracker.summary)] * bool(tracker.summary) + problem)
+        table.add_row(escape(tracker.name), escape(tracker.distribution), escape(tracker.licence), what)
     stdout.print(table)
     stdout.print("\nChoose one with --tracker NAME; + joins several: --tracker matching+klt", markup=False)
