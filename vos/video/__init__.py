@@ -1,10 +1,11 @@
-"""Video in: files, folders, globs and arrays become one stream of `vos.types.Frame`."""
+"""Video in: files, folders, pipes, cameras and arrays become one stream of `vos.types.Frame`."""
 
 from __future__ import annotations
 
 from vos.video.container import count_packets
 from vos.video.open import open_source
 from vos.video.prefetch import prefetch
+from vos.video.reading import READERS, Reading, parse_moment
 from vos.video.source import Source
 
-__all__ = ["Source", "count_packets", "open_source", "prefetch"]
+__all__ = ["READERS", "Reading", "Source", "count_packets", "open_source", "parse_moment", "prefetch"]

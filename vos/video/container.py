@@ -1,4 +1,4 @@
-"""Video files through FFmpeg (PyAV): decoding, exact time stamps, orientation, damage."""
+"""Video through FFmpeg (PyAV): decoding, exact time stamps, orientation, damage."""
 
 from __future__ import annotations
 
@@ -6,81 +6,128 @@ import re
 from collections.abc import Generator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 
 import av
-import av.container
 import av.error
 import numpy as np
 from av.buffer import Buffer
-from av.stream import Disposition
 
 from vos.errors import SourceError
-from vos.types import Frame
+from vos.video.declared import missing_bytes
+from vos.video.opening import PIPE_ADVICE, Opened, open_file
+from vos.video.reading import Pending, Reading
 from vos.video.source import Source
 
-# Matroska ends without an error where it was cut. It counts as cut when it ends earlier than it says, by more than this
-# many of the steps between frames. The length of the file, unlike that of the video stream, may be a little off.
+# Many a file ends without an error where it was cut. It counts as cut when it ends earlier than it says, by more than
+# this many of the steps between frames. The length of the file, unlike that of the video stream, may be a little off.
 _CUT_STEPS, _CUT_STEPS_OF_FILE, _CUT_SHARE_OF_FILE = Fraction(3, 2), 3, Fraction(1, 100)
+_MATROSKA, _MP4, _AVI = "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "avi"
+_LENGTH_IN_HEADER = frozenset({_MATROSKA, _MP4, _AVI})
+# In these files a packet of these codecs is a frame.
+_FRAME_PER_PACKET = frozenset(
+    {"av1", "dnxhd", "ffv1", "h264", "hevc", "libdav1d", "mjpeg", "png", "prores", "qtrle", "vp9"}
+)
+# A decoder that is emptied stops at what it cannot decode, and goes on when asked again.
+_FLUSHES = 100
 
 
 class VideoSource(Source):
-    """A video file: its first video stream that is not a cover picture, decoded in order.
+    """An open video, decoded in order and counted: a header's number of frames is a guess.
 
-    Frames come out upright (the container's rotation and mirroring applied) and RGB (alpha dropped), with exact times
-    relative to the first. Of a damaged file every frame that decodes is yielded; SourceError follows at the end.
+    Frames come out upright (the container's rotation and mirroring applied, unless the reading says otherwise) and RGB
+    (alpha dropped), with exact times relative to the first. Of a damaged file every frame that decodes is yielded;
+    SourceError follows at the end.
     """
 
-    def __init__(self, path: Path, *, rate_if_unclocked: Fraction) -> None:
-        self._container, self._video = _open_video(path)
+    def __init__(self, opened: Opened, *, rate_if_unclocked: Fraction, reading: Reading) -> None:
+        self._opened = opened
+        self._container, self._video = opened.container, opened.video
         video = self._video
         video.thread_type = "AUTO"
         rate = video.average_rate or video.guessed_rate or video.base_rate or rate_if_unclocked
         self._unit = Fraction(video.time_base or 1 / rate)
         self._video_end = self._file_end = Fraction(0)  # of the packets read, seconds on the file's clock
+        self._damage = _Damage()
         count = video.frames
         if not count and self._container.duration is not None:
             count = round(Fraction(self._container.duration, av.time_base) * rate)
         super().__init__(
-            path.name,
+            opened.name,
             rate=Fraction(rate),
             frame_count=count or None,
             frame_count_exact=False,
             time_base=self._unit,
-            origin=path,
+            origin=opened.origin,
+            reading=reading,
         )
 
     def _release(self) -> None:
         self._container.close()
 
-    def _read(self) -> Generator[Frame, None, None]:
-        clock = _Clock(self._unit, self.rate)
-        damage = _Damage()
+    def interrupt(self) -> None:
+        if self._opened.pipe is not None:
+            self._opened.pipe.end()
+
+    def _read(self) -> Generator[Pending, None, None]:
+        clock = Clock(self._unit, self.rate * self.reading.every)
+        damage = self._damage
         for decoded in self._decode(damage):
             if decoded.is_corrupt:
                 damage.note("a frame could be decoded only in part")
             index = damage.frames_read
             damage.frames_read += 1
-            yield Frame(index, _upright_rgb(decoded), time=clock.read(decoded.pts), name=str(index))
+            if index == 0 and decoded.interlaced_frame:
+                self._traits.append("interlaced")
+            yield Pending(index, partial(self._picture, decoded, index), clock.read(decoded.pts), str(index))
         self._check_length(clock, damage)
         if damage.frames_read == 0:
-            raise SourceError(f"{self.name}: no frame can be decoded: {damage.reason or 'its video stream is empty'}")
+            advice = "" if self._opened.pipe is None else f" ({PIPE_ADVICE})"
+            reason = damage.reason or "its video stream is empty"
+            raise SourceError(f"{self.name}: no frame can be decoded: {reason}{advice}")
+        self._check_read()
+
+    def _check_read(self) -> None:
+        damage = self._damage
         if damage.reason:
             header = f"; the header says {self._video.frames}" if self._video.frames else ""
             read = f"{damage.frames_read} frame{'' if damage.frames_read == 1 else 's'} could be read{header}"
             raise SourceError(f"{self.name}: damaged {damage.where} ({read}): {damage.reason}")
 
+    def _picture(self, decoded: av.VideoFrame, index: int) -> np.ndarray:
+        try:
+            return _upright_rgb(decoded) if self.reading.autorotate else decoded.to_ndarray(format="rgb24")
+        except (av.error.FFmpegError, ValueError, MemoryError) as error:
+            what = f"{decoded.width}x{decoded.height} {decoded.format.name}"
+            raise SourceError(f"{self.name}: frame {index} ({what}) cannot be made a picture: {error}") from error
+
     def _decode(self, damage: _Damage) -> Generator[av.VideoFrame, None, None]:
         """Decode to the very end, past what cannot be decoded."""
         decoder = self._video.codec_context
-        for packet in chain(self._packets(damage), [None]):
+        owed = _Owed()
+        counts = decoder.name in _FRAME_PER_PACKET and self._container.format.name in _LENGTH_IN_HEADER
+        for packet in chain(self._packets(damage), repeat(None, _FLUSHES)):
+            if packet is not None and packet.pts is not None and counts and not packet.is_discard:
+                owed.send(packet.pts)
             try:
                 frames = decoder.decode(packet)
+            except av.error.EOFError:
+                break
             except av.error.FFmpegError as error:
                 damage.note(error.strerror or str(error))
-            else:
-                yield from frames
+                continue
+            for frame in frames:
+                # Of interlaced video a packet may hold half a frame.
+                counts = counts and not frame.interlaced_frame
+                if counts and frame.pts is not None and owed.receive(frame.pts):
+                    damage.note("a frame is lost")
+                yield frame
+            if packet is None:
+                break
+        if counts and owed.waiting:
+            damage.note_end("a frame is lost")
 
     def _packets(self, damage: _Damage) -> Generator[av.Packet, None, None]:
         """The packets of the video stream that hold data. A last packet that was cut in the middle is left out."""
@@ -89,8 +136,9 @@ class VideoSource(Source):
             for packet in self._container.demux():
                 if packet.size == 0:
                     continue
-                if packet.pts is not None:
-                    ends_at = (packet.pts + (packet.duration or 0)) * packet.time_base
+                shown = packet.dts if packet.pts is None else packet.pts
+                if shown is not None:
+                    ends_at = (shown + (packet.duration or 0)) * packet.time_base
                     self._file_end = max(self._file_end, ends_at)
                     if packet.stream is self._video:
                         self._video_end = max(self._video_end, ends_at)
@@ -106,24 +154,30 @@ class VideoSource(Source):
                     yield packet
         except av.error.FFmpegError as error:
             damage.note_end(error.strerror or str(error))
+        if self._opened.pipe is not None:
+            self._opened.pipe.check()
         if cut is not None:
             damage.note_end("the file is cut short")
 
-    def _check_length(self, clock: _Clock, damage: _Damage) -> None:
-        """Notice a Matroska file that ends before its own length."""
-        if "matroska" not in self._container.format.name:
-            return
-        step = max(clock.longest_step, 1 / self.rate)
-        length = _tagged_length(self._video)
-        if length is not None:
-            end, slack = self._video_end, _CUT_STEPS * step
-        elif self._container.duration is not None:
+    def _check_length(self, clock: Clock, damage: _Damage) -> None:
+        """Notice a file that ends before its own length."""
+        name = self._container.format.name
+        ends = self._ends_early(clock) if name in _LENGTH_IN_HEADER else None
+        if ends is not None:
+            damage.note_end(f"the file is cut short at {float(ends[0]):.2f} s of {float(ends[1]):.2f} s")
+        missing = 0 if self.origin is None else missing_bytes(self.origin, name)
+        if missing:
+            damage.note_end(f"the file is cut short by {missing} byte{'' if missing == 1 else 's'} or more")
+
+    def _ends_early(self, clock: Clock) -> tuple[Fraction, Fraction] | None:
+        """Where it ends and where it should, seconds; None where that is the same."""
+        step = max(clock.longest_step, self.reading.every / self.rate)
+        length = _length(self._video)
+        end, slack = self._video_end, _CUT_STEPS * step
+        if length is None and self._container.format.name == _MATROSKA and self._container.duration is not None:
             length = Fraction(self._container.duration, av.time_base)
             end, slack = self._file_end, max(_CUT_STEPS_OF_FILE * step, length * _CUT_SHARE_OF_FILE)
-        else:
-            return
-        if length - end > slack:
-            damage.note_end(f"the file is cut short at {float(end):.2f} s of {float(length):.2f} s")
+        return None if length is None or length - end <= slack else (end, length)
 
 
 def count_packets(path: Path) -> int:
@@ -132,15 +186,36 @@ def count_packets(path: Path) -> int:
     Raises:
         SourceError: if the file cannot be opened as a video.
     """
-    container, video = _open_video(path)
+    opened = open_file(path)
     count = 0
-    with container:
+    with opened.container as container:
         try:
-            for packet in container.demux(video):
+            for packet in container.demux(opened.video):
                 count += packet.size > 0
         except av.error.FFmpegError:
             pass  # The frames before the damage are still read, so they count; what follows it is out of reach.
     return count
+
+
+def stamps(path: Path) -> tuple[Fraction, Fraction | None, list[int]]:
+    """The unit of time in seconds, the rate, and the time stamps of all frames in order, without decoding.
+
+    Raises:
+        SourceError: if the file cannot be opened as a video, is damaged, or has no time stamps.
+    """
+    opened = open_file(path)
+    video = opened.video
+    try:
+        with opened.container as container:
+            packets = [packet for packet in container.demux(video) if packet.size > 0 and not packet.is_discard]
+            found = sorted(packet.pts for packet in packets if packet.pts is not None)
+            rate = video.average_rate or video.guessed_rate
+            unit = video.time_base
+    except av.error.FFmpegError as error:
+        raise SourceError(f"{path}: damaged: {error.strerror}") from error
+    if unit is None or not found or len(found) != len(packets):
+        raise SourceError(f"{path}: its frames have no time stamps")
+    return Fraction(unit), rate, found
 
 
 @dataclass
@@ -165,7 +240,33 @@ class _Damage:
         return f"after frame {self.frames_read - 1}" if self.at_end else f"near frame {self.noted_at}"
 
 
-class _Clock:
+class _Owed:
+    """The frames that packets promise, by their time stamps; those that decoders leave out without a word are lost.
+
+    Before the first frame that comes, some may be left out for good reason: a cut clip may begin within a group.
+    """
+
+    def __init__(self) -> None:
+        self._sent: set[int] = set()
+        self._first: int | None = None
+
+    def send(self, pts: int) -> None:
+        self._sent.add(pts)
+
+    def receive(self, pts: int) -> bool:
+        """A frame has come, in the order in which frames are shown; whether one before it is lost."""
+        self._first = pts if self._first is None else self._first
+        passed = {sent for sent in self._sent if sent <= pts}
+        self._sent -= passed
+        return any(self._first < sent < pts for sent in passed)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a frame has not come yet."""
+        return self._first is not None and any(sent > self._first for sent in self._sent)
+
+
+class Clock:
     """Strictly increasing times, in seconds since the first frame.
 
     Attributes:
@@ -193,32 +294,10 @@ class _Clock:
         return time
 
 
-def _open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
-    try:
-        # The prefix keeps a colon in the name from being taken for a protocol.
-        container = av.open(f"file:{path}", metadata_errors="ignore")
-    except av.error.InvalidDataError as error:
-        raise SourceError(f"{path}: not a video, or damaged beyond reading: {error.strerror}") from error
-    except av.error.FFmpegError as error:
-        raise SourceError(f"{path}: cannot be opened: {error.strerror}") from error
-    try:
-        # FFmpeg reads text files as the output of a terminal and would render them.
-        if container.format.name == "tty":
-            raise SourceError(f"{path}: not a video but a text file")
-        videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not videos:
-            found = "only sound" if container.streams.audio else f"nothing but {container.format.long_name}"
-            raise SourceError(f"{path}: there is no video in it, {found}")
-        if videos[0].codec_context is None:
-            raise SourceError(f"{path}: this build of FFmpeg has no decoder for its video")
-    except SourceError:
-        container.close()
-        raise
-    return container, videos[0]
-
-
-def _tagged_length(video: av.VideoStream) -> Fraction | None:
-    """Where the stream's DURATION tag ("00:00:02.500000000") says that it ends, seconds; None without one."""
+def _length(video: av.VideoStream) -> Fraction | None:
+    """Where the stream says that it ends, seconds: in its header, or in its tag DURATION ("00:00:02.500000000")."""
+    if video.duration is not None and video.time_base is not None:
+        return (video.duration + (video.start_time or 0)) * Fraction(video.time_base)
     match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", video.metadata.get("DURATION", ""))
     return None if match is None else int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3])
 

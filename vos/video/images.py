@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterable, Sequence, Sized
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vos.errors import SourceError
-from vos.types import Frame
+from vos.video.reading import Pending, Reading
 from vos.video.source import Source
 
 # fmt: off
@@ -20,7 +21,6 @@ IMAGE_SUFFIXES = frozenset({
     ".tga", ".tif", ".tiff", ".webp",
 })
 # fmt: on
-_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 def natural_key(path: Path) -> tuple[list[list[str | int]], str]:
@@ -29,19 +29,22 @@ def natural_key(path: Path) -> tuple[list[list[str | int]], str]:
     return [[int(piece) if i % 2 else piece for i, piece in enumerate(part)] for part in parts], str(path)
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Read one image file as uint8 (H, W, 3) RGB, upright.
+def read_image(path: Path, *, upright: bool = True) -> np.ndarray:
+    """Read one image file as uint8 (H, W, 3) RGB.
 
-    16-bit values are scaled by 255 / 65535, alpha is dropped, the EXIF orientation is applied.
+    16-bit values are scaled by 255 / 65535, alpha is dropped, and `upright` applies the EXIF orientation.
 
     Raises:
         SourceError: if the file is not an image, is damaged, or holds floating-point values.
     """
     try:
         with Image.open(path) as opened:
-            return _rgb(ImageOps.exif_transpose(opened), f"{path}")
-    except _UNREADABLE as error:
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error).splitlines()[0]
+            return _rgb(ImageOps.exif_transpose(opened) if upright else opened, f"{path}")
+    except SourceError:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever their libraries do.
+        lines = str(error).splitlines() or [type(error).__name__]
+        reason = "not an image" if isinstance(error, UnidentifiedImageError) else lines[0]
         raise SourceError(f"{path}: cannot be read as an image: {reason}") from error
 
 
@@ -58,13 +61,16 @@ def _rgb(image: Image.Image, name: str) -> np.ndarray:
 class ImageSource(Source):
     """Image files, in the order given; their frames have no time."""
 
-    def __init__(self, paths: Sequence[Path], *, name: str, rate: Fraction, origin: Path) -> None:
+    def __init__(self, paths: Sequence[Path], *, name: str, rate: Fraction, origin: Path, reading: Reading) -> None:
         self._paths = tuple(paths)
-        super().__init__(name, rate=rate, frame_count=len(paths), frame_count_exact=True, origin=origin)
+        super().__init__(
+            name, rate=rate, frame_count=len(paths), frame_count_exact=True, origin=origin, reading=reading
+        )
 
-    def _read(self) -> Generator[Frame, None, None]:
+    def _read(self) -> Generator[Pending, None, None]:
         for index, path in enumerate(self._paths):
-            yield Frame(index, read_image(path), name=path.name)
+            image = partial(read_image, path, upright=self.reading.autorotate)
+            yield Pending(index, image, time=None, name=path.name)
 
 
 class ArraySource(Source):
@@ -74,26 +80,29 @@ class ArraySource(Source):
     over is closed in the end if it has a `close`, as generators do.
     """
 
-    def __init__(self, arrays: Iterable[np.ndarray | Image.Image], *, name: str, rate: Fraction) -> None:
+    def __init__(
+        self, arrays: Iterable[np.ndarray | Image.Image], *, name: str, rate: Fraction, reading: Reading
+    ) -> None:
         self._arrays = iter(arrays)
         count = len(arrays) if isinstance(arrays, Sized) else None
-        super().__init__(name, rate=rate, frame_count=count, frame_count_exact=count is not None)
+        super().__init__(name, rate=rate, frame_count=count, frame_count_exact=count is not None, reading=reading)
 
-    def _read(self) -> Generator[Frame, None, None]:
+    def _read(self) -> Generator[Pending, None, None]:
         for index, item in enumerate(self._arrays):
-            array = _rgb(item, f"{self.name}: frame {index}") if isinstance(item, Image.Image) else item
-            if not isinstance(array, np.ndarray):
-                raise SourceError(
-                    f"{self.name}: frame {index} has the type {type(array).__name__}; frames must be NumPy arrays, "
-                    "uint8 (H, W, 3) RGB, or Pillow images (paths of images go in a list)"
-                )
-            try:
-                frame = Frame(index, array, name=str(index))
-            except ValueError:
-                raise SourceError(
-                    f"{self.name}: frame {index} is {array.dtype} {array.shape}; frames must be uint8 (H, W, 3), RGB"
-                ) from None
-            yield frame
+            yield Pending(index, partial(self._checked, index, item), time=None, name=str(index))
+
+    def _checked(self, index: int, item: object) -> np.ndarray:
+        array = _rgb(item, f"{self.name}: frame {index}") if isinstance(item, Image.Image) else item
+        if not isinstance(array, np.ndarray):
+            raise SourceError(
+                f"{self.name}: frame {index} has the type {type(array).__name__}; frames must be NumPy arrays, "
+                "uint8 (H, W, 3) RGB, or Pillow images (paths of images go in a list)"
+            )
+        if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or 0 in array.shape:
+            raise SourceError(
+                f"{self.name}: frame {index} is {array.dtype} {array.shape}; frames must be uint8 (H, W, 3), RGB"
+            )
+        return array
 
     def _release(self) -> None:
         close = getattr(self._arrays, "close", None)

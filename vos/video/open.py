@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from glob import glob, has_magic
 from pathlib import Path
-from typing import cast
+from typing import TextIO, cast
 
 import numpy as np
 from PIL import Image
 
 from vos.errors import SourceError
 from vos.video.container import VideoSource
+from vos.video.decord_reader import DecordSource
 from vos.video.images import IMAGE_SUFFIXES, ArraySource, ImageSource, natural_key
+from vos.video.live import LiveSource
+from vos.video.opening import STDIN, Opened, open_camera, open_file, open_pipe
+from vos.video.reading import EVERYTHING, Reading
 from vos.video.source import Source
 
 Given = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Iterable[np.ndarray | Image.Image]
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_CAMERA = re.compile(r"cam:(\d{1,3})")
 _LONGEST_SHOWN = 200
 
 
-def open_source(source: Given, *, rate_if_unclocked: Fraction = Fraction(24)) -> Source:
+def open_source(source: Given, *, rate_if_unclocked: Fraction = Fraction(24), reading: Reading = EVERYTHING) -> Source:
     """Open a video file, a folder or glob of images, one image or a list of them, or an iterable of frames in memory.
+
+    "-" is a video on standard input; "cam:0" or /dev/video0 is a camera, which gives its newest frame (`LiveSource`).
 
     Images are taken in natural order (2 before 10), those of a list or tuple of paths in the order given; of a folder,
     the files with an image's suffix that are not hidden. Frames in memory are uint8 (H, W, 3) RGB arrays or Pillow
@@ -34,11 +43,12 @@ def open_source(source: Given, *, rate_if_unclocked: Fraction = Fraction(24)) ->
 
     Args:
         rate_if_unclocked: frames per second of a source without a clock (images, arrays, raw streams).
+        reading: which frames to read, and how.
 
     Raises:
         SourceError: if there is nothing there, or nothing in it that can be read as a frame.
     """
-    opened = _open(source, rate_if_unclocked)
+    opened = _open(source, _How(rate_if_unclocked, reading))
     try:
         opened.first()
     except BaseException:
@@ -47,20 +57,37 @@ def open_source(source: Given, *, rate_if_unclocked: Fraction = Fraction(24)) ->
     return opened
 
 
-def _open(source: Given, rate: Fraction) -> Source:
+@dataclass(frozen=True)
+class _How:
+    rate: Fraction
+    reading: Reading
+
+    def images(self, paths: Sequence[Path], name: str, origin: Path) -> Source:
+        return ImageSource(paths, name=name, rate=self.rate, origin=origin, reading=self.reading)
+
+    def video(self, opened: Opened) -> Source:
+        return VideoSource(opened, rate_if_unclocked=self.rate, reading=self.reading)
+
+
+def _open(source: Given, how: _How) -> Source:
     if isinstance(source, str | os.PathLike):
-        return _open_path(source, rate)
+        return _open_path(source, how)
     if isinstance(source, list | tuple) and source and all(isinstance(item, str | os.PathLike) for item in source):
-        return _open_list([Path(item).expanduser() for item in source], rate)
+        return _open_list([Path(item).expanduser() for item in source], how)
     if isinstance(source, Iterable):
-        return ArraySource(cast("Iterable[np.ndarray | Image.Image]", source), name="frames", rate=rate)
+        frames = cast("Iterable[np.ndarray | Image.Image]", source)
+        return ArraySource(frames, name="frames", rate=how.rate, reading=how.reading)
     raise SourceError(
         f"a source is a path, a list of paths of images, or an iterable of frames, got {type(source).__name__}"
     )
 
 
-def _open_path(source: str | os.PathLike[str], rate: Fraction) -> Source:
+def _open_path(source: str | os.PathLike[str], how: _How) -> Source:
     text = os.fsdecode(source)
+    if text == "-":
+        return _open_stdin(how)
+    if match := _CAMERA.fullmatch(text):
+        return _open_camera(f"/dev/video{match[1]}", text, how)
     try:
         path = Path(text).expanduser()
         is_folder, exists = path.is_dir(), path.exists()
@@ -69,50 +96,72 @@ def _open_path(source: str | os.PathLike[str], rate: Fraction) -> Source:
         reason = getattr(error, "strerror", None) or error
         raise SourceError(f"{_shown(text)}: cannot be opened: {reason}; check the path") from error
     if is_folder:
-        return _open_folder(path, rate)
+        return _open_folder(path, how)
     if exists:
-        return _open_file(path, rate)
+        return _open_file(path, how)
     if _ADDRESS.match(text):
         raise SourceError(f"{_shown(text)}: addresses are not read; download it first and give the file")
     if has_magic(str(path)):
-        return _open_glob(path, rate)
+        return _open_glob(path, how)
     raise SourceError(f"{_shown(str(path))}: no such file or folder; check the path")
 
 
-def _open_list(paths: list[Path], rate: Fraction) -> Source:
+def _open_stdin(how: _How) -> Source:
+    # None where the program was started without one.
+    stream = cast("TextIO | None", sys.stdin)
+    if stream is None or stream.isatty():
+        raise SourceError(f"{STDIN} is no video; pipe one in, as in 'ffmpeg -i … -f matroska - | vos track - …'")
+    return how.video(open_pipe(stream.buffer, STDIN))
+
+
+def _open_camera(device: str, name: str, how: _How) -> Source:
+    if how.reading.every != 1 or how.reading.start:
+        raise SourceError(f"{name}: of a camera the newest frame is taken, from now on; leave out --start and --every")
+    return LiveSource(open_camera(device, name), rate_if_unclocked=how.rate, reading=how.reading)
+
+
+def _open_list(paths: list[Path], how: _How) -> Source:
     for path in paths:
         if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on a name that is too long
             raise SourceError(f"{_shown(str(path))}: no such file; a list as a source holds the paths of images")
-    return ImageSource(paths, name="images", rate=rate, origin=paths[0].parent)
+    return how.images(paths, "images", paths[0].parent)
 
 
 def _shown(text: str) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}… ({len(text)} characters)"
 
 
-def _open_folder(folder: Path, rate: Fraction) -> Source:
+def _open_folder(folder: Path, how: _How) -> Source:
     try:
         images = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
     except OSError as error:
         raise SourceError(f"{folder}: the folder cannot be read: {error.strerror}") from error
     if not images:
         raise SourceError(f"{folder}: no images in this folder (looked for {' '.join(sorted(IMAGE_SUFFIXES))})")
-    return ImageSource(sorted(images, key=natural_key), name=folder.resolve().name, rate=rate, origin=folder)
+    return how.images(sorted(images, key=natural_key), folder.resolve().name, folder)
 
 
-def _open_glob(pattern: Path, rate: Fraction) -> Source:
+def _open_glob(pattern: Path, how: _How) -> Source:
     matches = [p for p in map(Path, glob(str(pattern), recursive=True)) if p.is_file()]  # noqa: PTH207 - Path.glob takes no absolute pattern
     if not matches:
         raise SourceError(f"{pattern}: no file matches this pattern")
     images = sorted(matches, key=natural_key)
-    return ImageSource(images, name=str(pattern), rate=rate, origin=images[0].parent)
+    return how.images(images, str(pattern), images[0].parent)
 
 
-def _open_file(path: Path, rate: Fraction) -> Source:
+def _open_file(path: Path, how: _How) -> Source:
+    if path.is_char_device():
+        return _open_camera(str(path), str(path), how)
+    if path.is_fifo():
+        return how.video(open_pipe(open(path, "rb", buffering=0), str(path)))
     if not path.is_file():
-        raise SourceError(f"{path}: neither a file nor a folder; a source must be one that can be read again")
+        raise SourceError(f"{path}: neither a file nor a folder, nor a pipe or a camera")
     if path.stat().st_size == 0:
         raise SourceError(f"{path}: the file is empty (0 bytes)")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return ImageSource([path], name=path.name, rate=rate, origin=path)
-    return VideoSource(path, rate_if_unclocked=rate)
+        return how.images([path], path.name, path)
+    if how.reading.reader == "decord":
+        if not how.reading.autorotate:
+            raise SourceError(f"{path}: decord always turns frames upright; give --no-autorotate to --reader pyav")
+        return DecordSource(path, rate_if_unclocked=how.rate, reading=how.reading)
+    return how.video(open_file(path))

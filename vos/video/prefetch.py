@@ -8,6 +8,8 @@ from queue import Empty, Queue
 from threading import Event, Thread
 from typing import TypeVar
 
+from vos.video.source import Source
+
 T = TypeVar("T")
 
 
@@ -20,18 +22,27 @@ def prefetch(frames: Iterable[T], size: int) -> Generator[T, None, None]:
     """Yield the items of `frames`, read by a background thread that stays at most `size` items ahead.
 
     The thread starts with the first `next`. What it raises is raised here, after the items that came before. Closing
-    the generator ends the thread as soon as the item it is reading has come, and waits for that. Only Ctrl-C cuts the
-    wait short; the thread then ends later, by itself.
+    the generator ends the thread as soon as the item it is reading has come, and waits for that, though not for what a
+    pipe may never send. Only Ctrl-C cuts the wait short; the thread then ends later, by itself.
+
+    A live source is read without this, since its frames would grow old while they wait.
 
     Raises:
         ValueError: if `size` is below 1.
     """
     if size < 1:
         raise ValueError(f"prefetch needs room for at least one item, got {size = }")
-    return _prefetch(frames, size)
+    source = frames if isinstance(frames, Source) else getattr(frames, "source", None)
+    if source is not None and source.live is not None:
+        return _direct(frames)
+    return _prefetch(frames, size, source)
 
 
-def _prefetch(frames: Iterable[T], size: int) -> Generator[T, None, None]:
+def _direct(frames: Iterable[T]) -> Generator[T, None, None]:
+    yield from frames
+
+
+def _prefetch(frames: Iterable[T], size: int, source: Source | None) -> Generator[T, None, None]:
     queue: Queue[T | _End] = Queue(maxsize=size)
     stop = Event()
 
@@ -56,6 +67,8 @@ def _prefetch(frames: Iterable[T], size: int) -> Generator[T, None, None]:
             raise item.error
     finally:
         stop.set()
+        if source is not None:
+            source.interrupt()
         # The thread looks at `stop` before each put, so at most one more put follows; an empty queue has room for it.
         while True:
             try:

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from vos.errors import SourceError
 from vos.types import Frame
+from vos.video.cuts import CutDetector
+from vos.video.reading import EVERYTHING, Pending, Reading
+
+if TYPE_CHECKING:
+    from vos.video.live import LiveCount
+
+
+class Frames(Iterator[Frame]):
+    """The frames of a source, which whoever takes them may ask about."""
+
+    def __init__(self, source: Source, frames: Iterator[Frame]) -> None:
+        self.source = source
+        self._frames = frames
+
+    def __next__(self) -> Frame:
+        return next(self._frames)
 
 
 class Source(ABC):
@@ -21,12 +38,17 @@ class Source(ABC):
 
     Attributes:
         name: what to call it in messages.
-        rate: frames per second, the average where it varies.
+        rate: frames per second, the average where it varies; those left out by `reading` do not count.
         frame_count: how many frames to expect; None if unknown.
-        frame_count_exact: False where `frame_count` is only a container header's word, good for a progress bar at most.
+        frame_bound: a number that no frame to come has or exceeds; None if unknown.
+        frame_count_exact: False where these two are only a container header's word, good for a progress bar at most.
         time_base: seconds; frame times are whole multiples of it, as far as the source knows. None without a clock.
-        origin: the file or folder that is read; None for arrays.
+        origin: the file or folder that is read; None where it cannot be read again (arrays, standard input, a camera).
+        reading: which frames come, and how.
+        live: counts what a source that does not wait leaves out; None for all others.
     """
+
+    live: LiveCount | None = None
 
     def __init__(
         self,
@@ -37,21 +59,36 @@ class Source(ABC):
         frame_count_exact: bool,
         time_base: Fraction | None = None,
         origin: Path | None = None,
+        reading: Reading = EVERYTHING,
     ) -> None:
+        """As the attributes of the same names, but `rate` and `frame_count` are those of the whole source."""
         self.name = name
-        self.rate = rate
-        self.frame_count = frame_count
+        self.rate = rate / reading.every
+        self.frame_count = reading.expected(frame_count, rate)
+        self.frame_bound = reading.bound(frame_count)
         self.frame_count_exact = frame_count_exact
+        self.reading = reading
+        if reading.needs_clock and time_base is None:
+            raise SourceError(f"{name}: images have no times; give the start and the end as numbers of frames")
         self.time_base = time_base
         self.origin = origin
+        self._traits: list[str] = []
+        self._last_seen: int | None = None
+        self._cuts = CutDetector()
         self._frames = self._read_checked()
         self._first: Frame | None = None
         self._started = False
         self._closed = False
 
     @abstractmethod
-    def _read(self) -> Generator[Frame, None, None]:
-        """Yield the frames in order; SourceError on damage."""
+    def _read(self) -> Generator[Pending, None, None]:
+        """All frames of the whole source in order; SourceError on damage."""
+
+    def _check_read(self) -> None:  # noqa: B027 - most sources find damage only where it is
+        """Called where reading ends early: SourceError if something was damaged until here."""
+
+    def interrupt(self) -> None:  # noqa: B027 - most sources never wait
+        """Make a read that waits for frames which may never come end; may be called from another thread."""
 
     def _release(self) -> None:  # noqa: B027 - most sources hold nothing
         """Free what the source holds; called once or more, never while `_read` runs."""
@@ -66,10 +103,10 @@ class Source(ABC):
         if self._first is None:
             self._first = next(self._frames, None)
             if self._first is None:
-                raise SourceError(f"{self.name}: there is not a single frame in it")
+                raise SourceError(f"{self.name}: {self._why_empty()}")
         return self._first
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Frames:
         """Iterate over all frames, once.
 
         Raises:
@@ -79,7 +116,7 @@ class Source(ABC):
         if self._started:
             raise SourceError(f"{self.name}: it has been read already; open it again to read it again")
         self._started = True
-        return chain([self.first()], self._frames)
+        return Frames(self, chain([self.first()], self._frames))
 
     def close(self) -> None:
         """Free the file and the decoder; a second call does nothing.
@@ -104,6 +141,11 @@ class Source(ABC):
     ) -> None:
         self.close()
 
+    def _why_empty(self) -> str:
+        if self._last_seen is None:
+            return "there is not a single frame in it"
+        return f"there is no frame to read {self.reading.span}: it ends with frame {self._last_seen}"
+
     def describe(self) -> str:
         """One line for people: 'clip.mp4: 854x480, 24 fps, about 82 frames'."""
         height, width = self.size
@@ -111,22 +153,31 @@ class Source(ABC):
         if self.frame_count is not None:
             about = "" if self.frame_count_exact else "about "
             parts.append(f"{about}{self.frame_count} frame{'' if self.frame_count == 1 else 's'}")
+        parts += [part for part in (self.reading.span, *self._traits) if part]
         return f"{self.name}: {', '.join(parts)}"
 
     def _read_checked(self) -> Generator[Frame, None, None]:
         size = None
         try:
-            with closing(self._read()) as frames:
-                for frame in frames:
+            with closing(self._read()) as pending:
+                for wanted in self.reading.select(self._seen(pending)):
+                    image = wanted.image()
                     if self._closed:
                         return
+                    frame = Frame(wanted.index, image, wanted.time, wanted.name, cut=self._cuts.is_cut(image))
                     size = size or frame.size
                     if frame.size != size:
-                        found, wanted = f"{frame.size[1]}x{frame.size[0]}", f"{size[1]}x{size[0]}"
+                        found, expected = f"{frame.size[1]}x{frame.size[0]}", f"{size[1]}x{size[0]}"
                         raise SourceError(
-                            f"{self.name}: frame {frame.index} ({frame.name}) is {found} but the first is {wanted}; "
+                            f"{self.name}: frame {frame.index} ({frame.name}) is {found} but the first is {expected}; "
                             "all frames must have one size"
                         )
                     yield frame
+                self._check_read()
         finally:
             self._release()
+
+    def _seen(self, pending: Iterable[Pending]) -> Iterator[Pending]:
+        for frame in pending:
+            self._last_seen = frame.index
+            yield frame

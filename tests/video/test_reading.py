@@ -1,0 +1,155 @@
+"""Which frames are read: from where, to where, how many; by number and by time."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.video.clips import encode, number_of, numbered
+from vos.errors import SettingsError, SourceError
+from vos.video import Reading, open_source, parse_moment
+from vos.video.reading import Moment, moment_text
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("300", 300),
+        (" 0 ", 0),
+        ("12.5s", Fraction(25, 2)),
+        ("3s", Fraction(3)),
+        (".5s", Fraction(1, 2)),
+        ("1:02.5", Fraction(125, 2)),
+        ("1:00:02", Fraction(3602)),
+        ("90:00", Fraction(5400)),
+    ],
+)
+def test_moments(text: str, moment: Moment) -> None:
+    parsed = parse_moment(text)
+    assert (parsed, type(parsed)) == (moment, type(moment))
+
+
+@pytest.mark.parametrize("text", ["", "x", "-3", "1.5", "1:2:3:4", "3 s", "s", ".s", "1e3", "٣", "inf", "9" * 20])
+def test_moments_that_are_none(text: str) -> None:
+    with pytest.raises(SettingsError, match="is neither a frame nor a time; write 300"):
+        parse_moment(text)
+
+
+@given(
+    st.integers(0, 10**8) | st.fractions(0, 10**6, max_denominator=1000).map(lambda f: Fraction(round(f * 1000), 1000))
+)
+def test_a_moment_survives_its_text(moment: Moment) -> None:
+    assert parse_moment(moment_text(moment)) == moment
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 frames, 25 fps."""
+    return encode(tmp_path_factory.mktemp("reading") / "clip.mp4", numbered(40), rate=25)
+
+
+def indices(path: Path, **reading: object) -> list[int]:
+    with open_source(path, reading=Reading(**reading)) as source:  # type: ignore[arg-type]
+        frames = list(source)
+    assert all(number_of(frame.image) == frame.index for frame in frames)
+    assert all(frame.time == Fraction(frame.index, 25) for frame in frames)
+    return [frame.index for frame in frames]
+
+
+def test_frames_keep_their_numbers_and_times(video: Path) -> None:
+    assert indices(video, start=10, end=13) == [10, 11, 12, 13]
+    assert indices(video, start=Fraction(1), end=Fraction(11, 10)) == [25, 26, 27]
+    assert indices(video, start=3, every=15) == [3, 18, 33]
+    assert indices(video, end=0) == [0]
+    assert indices(video, start=38, end=100) == [38, 39]
+    assert indices(video, start=Fraction(1, 100), end=2) == [1, 2]
+    assert indices(video, every=100) == [0]
+
+
+@given(st.integers(0, 45), st.none() | st.integers(0, 45), st.integers(1, 9))
+def test_any_span(start: int, end: int | None, every: int) -> None:
+    arrays = [np.full((4, 4, 3), i, np.uint8) for i in range(40)]
+    if end is not None and end < start:
+        with pytest.raises(SettingsError, match="the end must not lie before the start"):
+            Reading(start=start, end=end)
+        return
+    reading = Reading(start=start, end=end, every=every)
+    expected = [i for i in range(40) if i >= start and (end is None or i <= end)][::every]
+    if not expected:
+        with pytest.raises(SourceError, match="it ends with frame 39"):
+            open_source(arrays, reading=reading)
+        return
+    with open_source(arrays, reading=reading) as source:
+        assert source.frame_count == len(expected)
+        assert source.frame_bound is not None
+        assert source.frame_bound > expected[-1]
+        found = [frame.index for frame in source]
+    assert found == expected
+    assert [i for i in range(50) if reading.includes(i, start) and i < 40] == expected
+
+
+def test_nothing_after_the_end_is_asked_for() -> None:
+    """A pipe or a camera may have no more to give."""
+
+    def endless() -> object:
+        yield from [np.zeros((4, 4, 3), np.uint8)] * 3
+        raise AssertionError("one frame too many was read")
+
+    with open_source(endless(), reading=Reading(end=2)) as source:  # type: ignore[arg-type]
+        assert len(list(source)) == 3
+
+
+def test_what_is_left_out_is_not_read(tmp_path: Path) -> None:
+    for i in range(6):
+        Image.new("RGB", (8, 6), (i, i, i)).save(tmp_path / f"{i}.png")
+    (tmp_path / "1.png").write_bytes(b"broken")
+    with open_source(tmp_path, reading=Reading(every=2)) as source:
+        assert [(frame.index, frame.name) for frame in source] == [(0, "0.png"), (2, "2.png"), (4, "4.png")]
+
+
+def test_descriptions(video: Path) -> None:
+    with open_source(video, reading=Reading(start=10, end=Fraction(1), every=2)) as source:
+        assert source.describe() == "clip.mp4: 96x64, 12.5 fps, about 8 frames, from frame 10 to 1s, every 2nd frame"
+        assert len(list(source)) == 8
+    with open_source(video, reading=Reading(every=13)) as source:
+        assert source.describe().endswith(", about 4 frames, every 13th frame")
+
+
+def test_refusals(video: Path, tmp_path: Path) -> None:
+    with pytest.raises(SourceError) as caught:
+        open_source(video, reading=Reading(start=Fraction(90)))
+    assert str(caught.value) == "clip.mp4: there is no frame to read from 90s: it ends with frame 39"
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.png")
+    with pytest.raises(SourceError, match="images have no times; give the start and the end as numbers of frames"):
+        open_source(tmp_path, reading=Reading(end=Fraction(1)))
+    with pytest.raises(SettingsError, match="every must be 1 or more, got 0"):
+        Reading(every=0)
+    with pytest.raises(SettingsError, match="unknown reader 'x'; there are pyav, decord"):
+        Reading(reader="x")
+    with pytest.raises(SettingsError, match="max_size must be 32 or more, got 3"):
+        Reading(max_size=3)
+
+
+def test_damage_after_the_end_is_nobodys_business(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mkv", numbered(40))
+    path.write_bytes(path.read_bytes()[:-500])
+    with open_source(path, reading=Reading(end=5)) as source:
+        assert len(list(source)) == 6
+    with open_source(path) as source, pytest.raises(SourceError, match="damaged"):
+        list(source)
+
+
+def test_exif_orientation_may_be_left_alone(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (8, 6)).save(tmp_path / "photo.jpg", exif=exif)
+    with open_source(tmp_path / "photo.jpg") as source:
+        assert source.size == (8, 6)
+    with open_source(tmp_path / "photo.jpg", reading=Reading(autorotate=False)) as source:
+        assert source.size == (6, 8)

@@ -1,0 +1,118 @@
+"""Tracking in a smaller picture: what the model sees shrinks, what comes out keeps the source's size.
+
+References are checked at the source's size and shrunk with the frames. Masks are enlarged from the decoder's own
+logits, so that their edges are as smooth as without the detour.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from vos.objects import measure
+from vos.references import Click, MaskReference, Reference, ReferencePlan
+from vos.soft import LowLogits
+from vos.types import Frame, FrameResult, State
+from vos.video import Source
+
+if TYPE_CHECKING:
+    from vos.pipeline import VideoPass, VideoTracker
+
+
+def reduced_size(size: tuple[int, int], max_size: int) -> tuple[int, int]:
+    """(H, W) scaled so that the longer side is at most `max_size`; never enlarged."""
+    scale = min(1.0, max_size / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def run_reduced(
+    tracker: VideoTracker, frames: Iterable[Frame], plan: ReferencePlan, video: VideoPass, max_size: int
+) -> Generator[FrameResult, None, None]:
+    """As `VideoTracker.run`, but the tracker sees frames whose longer side is at most `max_size` pixels."""
+    small = reduced_size(plan.frame_size, max_size)
+    if small == plan.frame_size:
+        yield from tracker.run(frames, plan, video)
+        return
+    references = [_reduce_reference(reference, plan.frame_size, small) for reference in plan.references]
+    small_plan = ReferencePlan.build(references, frame_size=small)
+    incoming = _Reduced(frames, small)
+    with closing(tracker.run(incoming, small_plan, video)) as results:
+        for result in results:
+            yield _enlarge(result, incoming.originals.popleft(), plan)
+
+
+class _Reduced(Iterator[Frame]):
+    """Frames made smaller, and the originals of those that are not answered yet."""
+
+    def __init__(self, frames: Iterable[Frame], size: tuple[int, int]) -> None:
+        self.source = frames if isinstance(frames, Source) else getattr(frames, "source", None)
+        self.originals: deque[Frame] = deque()
+        self._frames = iter(frames)
+        self._size = size
+
+    def __next__(self) -> Frame:
+        frame = next(self._frames)
+        self.originals.append(frame)
+        return replace(frame, image=_resized(frame.image, self._size, cv2.INTER_AREA))
+
+
+def _resized(image: np.ndarray, size: tuple[int, int], how: int) -> np.ndarray:
+    return cv2.resize(image, (size[1], size[0]), interpolation=how)
+
+
+def _reduce_reference(reference: Reference, size: tuple[int, int], small: tuple[int, int]) -> Reference:
+    if isinstance(reference, MaskReference):
+        return replace(reference, mask=_reduce_mask(reference.mask, small), notes=())
+    (y_scale, x_scale) = small[0] / size[0], small[1] / size[1]
+
+    def scaled(x: float, y: float) -> tuple[float, float]:
+        return (x + 0.5) * x_scale - 0.5, (y + 0.5) * y_scale - 0.5
+
+    if isinstance(reference, Click):
+        x, y = scaled(reference.x, reference.y)
+        return replace(reference, x=x, y=y)
+    (x0, y0), (x1, y1) = scaled(reference.x0, reference.y0), scaled(reference.x1, reference.y1)
+    return replace(reference, x0=x0, y0=y0, x1=x1, y1=y1)
+
+
+def _reduce_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An index map of another size, uint8 (H, W): each pixel goes to who has most of it, and no object is lost."""
+    ids = [0, *np.unique(mask[mask > 0]).tolist()]
+    shares = np.stack([_resized((mask == i).astype(np.float32), size, cv2.INTER_AREA) for i in ids])
+    reduced = np.array(ids, np.uint8)[shares.argmax(axis=0)]
+    for row, object_id in enumerate(ids):
+        if not (reduced == object_id).any():
+            reduced[np.unravel_index(shares[row].argmax(), size)] = object_id
+    return reduced
+
+
+def _enlarge(result: FrameResult, frame: Frame, plan: ReferencePlan) -> FrameResult:
+    """The result at the original frame's size; masks that were given come out as they were given."""
+    size = frame.size
+    soft = replace(result.soft, frame_size=size) if isinstance(result.soft, LowLogits) else None
+    index_map = np.zeros(size, np.uint8)
+    best = np.full(size, 0.5, np.float32)
+    given = plan.at(frame.index).masks
+    for item in result.objects:
+        if item.state is State.ABSENT or item.id in given:
+            continue
+        near = _resized((result.index_map == item.id).astype(np.float32), size, cv2.INTER_LINEAR)
+        alpha = None if soft is None else soft.alpha(item.id)
+        # Logits decide where exactly the edge runs, but only within a pixel of the small picture.
+        share = near if alpha is None else np.where(near > 0, alpha.astype(np.float32) / 65535, 0)
+        won = share > best
+        index_map[won] = item.id
+        best[won] = share[won]
+    for object_id, mask in given.items():
+        index_map[mask] = object_id
+    objects = tuple(
+        measure(index_map, item.id, item.score, 2.0 if item.state is State.UNCERTAIN else 0.0, item.given)
+        for item in result.objects
+    )
+    return FrameResult(frame, index_map, objects, soft)

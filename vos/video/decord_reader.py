@@ -1,0 +1,72 @@
+"""Video files through decord, where that is installed: the same frames as FFmpeg's own, for healthy files."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vos.errors import SourceError
+from vos.video.container import Clock, stamps
+from vos.video.reading import Pending, Reading
+from vos.video.source import Source
+
+
+class DecordSource(Source):
+    """A video file that decord decodes; it keeps an index of all frames, so its memory grows with the file.
+
+    It knows no time stamps to the tick: those are the file's own. Of a damaged file decord may make up frames, so it
+    is refused where their number is not that of the time stamps.
+
+    Raises:
+        SourceError: decord is not installed, or cannot open the file.
+    """
+
+    def __init__(self, path: Path, *, rate_if_unclocked: Fraction, reading: Reading) -> None:
+        self._reader = _open(path)
+        self._unit, rate, self._stamps = stamps(path)
+        if len(self._reader) != len(self._stamps):
+            raise SourceError(
+                f"{path}: decord finds {len(self._reader)} frames where the file has {len(self._stamps)}; "
+                "read it with --reader pyav"
+            )
+        super().__init__(
+            path.name,
+            rate=rate or rate_if_unclocked,
+            frame_count=len(self._stamps),
+            frame_count_exact=True,
+            time_base=self._unit,
+            origin=path,
+            reading=reading,
+        )
+
+    def _read(self) -> Generator[Pending, None, None]:
+        clock = Clock(self._unit, self.rate * self.reading.every)
+        for index, stamp in enumerate(self._stamps):
+            yield Pending(index, partial(self._picture, index), clock.read(stamp), str(index))
+
+    def _picture(self, index: int) -> np.ndarray:
+        try:
+            return self._reader[index].asnumpy()
+        except Exception as error:
+            raise SourceError(f"{self.name}: decord cannot read frame {index}: {_reason(error)}") from error
+
+
+def _open(path: Path) -> Any:
+    try:
+        import decord
+    except ImportError as error:
+        raise SourceError("the reader decord is not installed (pip install decord); leave out --reader") from error
+    try:
+        return decord.VideoReader(str(path))
+    except Exception as error:
+        raise SourceError(f"{path}: decord cannot open it: {_reason(error)}; try --reader pyav") from error
+
+
+def _reason(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
