@@ -8,7 +8,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +21,7 @@ from PIL import Image
 
 from tests.results.test_overlay import result_of, square
 from vos.errors import OutputError, SettingsError
-from vos.results import ResultWriter, Span, Summary, movie, sinks
+from vos.results import ResultWriter, Run, Span, Summary, files, movie, sinks
 from vos.results.files import PartFile
 from vos.results.track import TrackSink, _plain
 from vos.types import Frame, FrameResult, State
@@ -34,8 +34,9 @@ def source() -> Iterator[Source]:
         yield opened
 
 
-def writer_for(out: Path, source: Source, **options: Any) -> ResultWriter:
-    return ResultWriter(out, settings={"preset": "persam"}, source=source, versions={"vos": "0.1"}, **options)
+def writer_for(out: Path, source: Source, references: Sequence[str] = (), **options: Any) -> ResultWriter:
+    run = Run(source, settings={"preset": "persam"}, versions={"vos": "0.1"}, references=references)
+    return ResultWriter(out, run, **options)
 
 
 def results(count: int, size: tuple[int, int] = (48, 64)) -> Iterator[FrameResult]:
@@ -183,7 +184,7 @@ def test_a_run_that_fails_in_its_first_frame_leaves_nothing(
 def test_save_picks_outputs(tmp_path: Path, source: Source) -> None:
     write_all(tmp_path, source, 1, save=["json"])
     assert names(tmp_path) == ["track.json"]
-    with pytest.raises(SettingsError, match="unknown output 'mask'; there are masks, overlay, json"):
+    with pytest.raises(SettingsError, match="unknown output 'mask'; there are masks, overlay, json, alpha"):
         writer_for(tmp_path, source, save=["mask"])
 
 
@@ -251,7 +252,7 @@ def test_a_full_disk_leaves_everything_before_it_valid(
     tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch, victim: str
 ) -> None:
     """The disk takes nothing from the fifth frame on, until the reserve is given up."""
-    write, release = PartFile.write, sinks.Reserve.release
+    write, release = PartFile.write, files.Reserve.release
     room = threading.Event()
 
     class FullDisk:
@@ -272,12 +273,12 @@ def test_a_full_disk_leaves_everything_before_it_valid(
             self._file = FullDisk(self._file)  # type: ignore[assignment]
         return write(self, data)
 
-    def free(self: sinks.Reserve) -> bool:
+    def free(self: files.Reserve) -> bool:
         room.set()
         return release(self)
 
     monkeypatch.setattr(PartFile, "write", limited)
-    monkeypatch.setattr(sinks.Reserve, "release", free)
+    monkeypatch.setattr(files.Reserve, "release", free)
     with pytest.raises(OutputError, match="No space left on device") as caught, writer_for(tmp_path, source) as writer:
         for result in results(400):
             writer.write(result)

@@ -36,25 +36,27 @@ class FrameProgress:
     Args:
         total: frames expected, or None where unknown. An estimate may be wrong; the count never is.
         quiet: show nothing.
+        done: frames that an earlier run has done.
+        what: is being done to them.
     """
 
     _EVERY_SECONDS = 10.0
 
-    def __init__(self, total: int | None, *, quiet: bool) -> None:
+    def __init__(self, total: int | None, *, quiet: bool, done: int = 0, what: str = "tracking") -> None:
         self._total = total
         self._quiet = quiet
-        self._done = 0
+        self._done = self._kept = done
         self._began = self._last = time.monotonic()
         self._bar: Progress | None = None
         if stdout.is_terminal and not quiet:
             self._bar = Progress(
-                TextColumn("tracking"),
+                TextColumn(what),
                 BarColumn(),
                 TextColumn("frame {task.fields[frame]}  {task.fields[rate]} frames/s"),
                 TimeRemainingColumn(),
                 console=stdout,
             )
-            self._task = self._bar.add_task("", total=total, frame=self._of(), rate="-")
+            self._task = self._bar.add_task("", total=total, completed=done, frame=self._of(), rate="-")
 
     def __enter__(self) -> FrameProgress:
         if self._bar is not None:
@@ -79,7 +81,7 @@ class FrameProgress:
     @property
     def rate(self) -> float:
         """Frames per second so far."""
-        return self._done / max(self.seconds, 1e-9)
+        return (self._done - self._kept) / max(self.seconds, 1e-9)
 
     def advance(self) -> None:
         """One more frame is done."""

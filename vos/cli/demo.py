@@ -6,8 +6,9 @@ from pathlib import Path
 
 import typer
 
-from vos.cli import track
 from vos.cli.console import stdout
+from vos.cli.run import Wishes, run
+from vos.cli.session import Session
 from vos.cli.weights import download_progress
 from vos.demo_clip import fetch_demo_clip
 from vos.references import Click
@@ -31,7 +32,7 @@ def demo(
     x, y = _CLICK
     stdout.print(f"vos track {clip} --click {x:g},{y:g} -o {out}", markup=False)
     click = Click(frame=0, x=x, y=y, id=1, positive=True)
-    track.run(str(clip), [click], settings, preset, out, overwrite=overwrite, quiet=False, max_frames=frames)
+    run(str(clip), [click], Session(settings, preset), out, Wishes(overwrite=overwrite, max_frames=frames))
     stdout.print(
         f"look at {out / 'overlay.mp4'} (the rabbit, tinted) and {out / 'masks'} (one indexed PNG per frame)",
         markup=False,

@@ -7,7 +7,7 @@ from importlib.metadata import entry_points, version
 
 import typer
 
-from vos.cli import demo, presets, track, trackers, weights
+from vos.cli import demo, export, presets, track, trackers, weights
 from vos.cli.console import stderr, stdout
 from vos.cli.stopping import STOPPED, Stopped, stoppable
 from vos.errors import VosError
@@ -39,6 +39,7 @@ def _options(
 
 
 app.command("track")(track.track)
+app.command("export")(export.export)
 app.command("demo")(demo.demo)
 app.command("presets")(presets.presets)
 app.command("trackers")(trackers.trackers)

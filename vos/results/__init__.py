@@ -1,9 +1,24 @@
-"""Results out: indexed masks, an overlay video and a track file, written in the background."""
+"""Results out: masks, mattes, data sets, measurements and an overlay video, written in the background."""
 
 from __future__ import annotations
 
+from vos.results.journal import Kept
+from vos.results.kinds import DEFAULT_KINDS, KINDS
 from vos.results.overlay import OverlayPainter
+from vos.results.saved import is_finished
+from vos.results.sinks import Run
 from vos.results.summary import ObjectSummary, Span, Summary
-from vos.results.writer import KINDS, ResultWriter
+from vos.results.writer import ResultWriter
 
-__all__ = ["KINDS", "ObjectSummary", "OverlayPainter", "ResultWriter", "Span", "Summary"]
+__all__ = [
+    "DEFAULT_KINDS",
+    "KINDS",
+    "Kept",
+    "ObjectSummary",
+    "OverlayPainter",
+    "ResultWriter",
+    "Run",
+    "Span",
+    "Summary",
+    "is_finished",
+]

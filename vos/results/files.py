@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from vos.errors import OutputError
 
-MASKS, OVERLAY, TRACK = "masks", "overlay.mp4", "track.json"
 _PART = ".part"
-_OWN_MASK = re.compile(r"\d{5,}\.png")
-_OWN_MASK_PART = re.compile(r"\d{5,}\.png\.part")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an output goes.
+
+    Attributes:
+        name: of the file or folder, below OUT.
+        own: what the output's own files are called in that folder, a regular expression for their path below it with
+            slashes; None where the target is one file.
+    """
+
+    name: str
+    own: str | None = None
+
+    def files(self, out: Path, suffix: str = "") -> list[Path]:
+        """Those of its files that are there, with `suffix` added to their names."""
+        path = out / self.name
+        if self.own is None:
+            # What an output keeps aside has the output's name with something added.
+            found = path.parent.glob(f"{path.name}*{suffix}") if suffix else [path]
+            return [file for file in found if file.is_file()]
+        if not path.is_dir():
+            return []
+        pattern = re.compile(self.own + re.escape(suffix))
+        return [found for found in path.rglob("*") if pattern.fullmatch(found.relative_to(path).as_posix())]
+
+    def __str__(self) -> str:
+        return self.name if self.own is None else f"{self.name}/"
 
 
 class Reserve:
@@ -71,6 +100,9 @@ class PartFile:
         if self._failure is not None:
             raise self._failure
 
+    def flush(self) -> None:
+        """Nothing waits in a buffer."""
+
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._file.seek(offset, whence)
 
@@ -82,6 +114,11 @@ class PartFile:
         self._file.seek(offset)
         self._file.truncate()
         self._broken = None
+
+    def lines(self) -> Iterator[str]:
+        """What was written, from the start."""
+        with open(self._part, encoding="utf-8", newline="\n") as file:
+            yield from file
 
     def publish(self) -> None:
         """Close and rename; replaces a file of that name. OSError if the file lacks data that were to be written."""
@@ -96,44 +133,83 @@ class PartFile:
         self._part.unlink(missing_ok=True)
 
 
-def check_folder(out: Path, *, overwrite: bool, origin: Path | None) -> None:
+class TextPart:
+    """Text under a temporary name that is appended to in whole pieces, such as lines."""
+
+    def __init__(self, path: Path, reserve: Reserve) -> None:
+        self._file = PartFile(path, reserve)
+        self._good = 0
+
+    def append(self, text: str) -> None:
+        """Add a piece. After an OSError, call nothing but `finish` or `discard`."""
+        # A lone surrogate, which stands for a byte of a file name that is not UTF-8, becomes its JSON escape.
+        self._file.write(text.encode(errors="backslashreplace"))
+        self._good = self._file.tell()
+
+    def check(self) -> None:
+        """As `PartFile.check`."""
+        self._file.check()
+
+    def finish(self, tail: str = "") -> None:
+        """Overwrite a piece of which the disk took only a part by the last one, `tail`, and publish; OSError."""
+        try:
+            self._file.rewind(self._good)
+            self.append(tail)
+            self._file.publish()
+        except BaseException:
+            self._file.discard()
+            raise
+
+    def lines(self) -> Iterator[str]:
+        """The lines of all whole pieces; nothing is appended after that."""
+        self._file.rewind(self._good)
+        return self._file.lines()
+
+    def discard(self) -> None:
+        self._file.discard()
+
+
+def check_folder(
+    out: Path, targets: Sequence[Target], *, overwrite: bool, origin: Path | None, advice: str = "pass --overwrite"
+) -> None:
     """Refuse a folder that cannot take the results; creates it if it is not there, and changes nothing else.
 
     Args:
+        targets: what may be replaced.
         origin: the file or folder that frames will be read from; it must not be among the files to be replaced.
+        advice: what to do about results that are there.
 
     Raises:
         OutputError: OUT is a file, cannot be created, already holds results, or holds the source where results go.
     """
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out}: this is a file; results need a folder")
-    if origin is not None and origin.resolve() in [(out / name).resolve() for name in (MASKS, OVERLAY, TRACK)]:
+    if origin is not None and origin.resolve() in [(out / target.name).resolve() for target in targets]:
         raise OutputError(f"{out}: the source {origin} lies where results would be written; choose another folder")
-    held = [name for name in (OVERLAY, TRACK) if (out / name).exists()]
-    if any((out / MASKS).glob("*.png")):
-        held.insert(0, f"{MASKS}/")
+    held = [str(target) for target in targets if target.files(out)]
     if held and not overwrite:
-        raise OutputError(
-            f"{out}: already holds results ({', '.join(held)}); pass --overwrite or choose another folder"
-        )
+        raise OutputError(f"{out}: already holds results ({', '.join(held)}); {advice} or choose another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out}: the folder cannot be created: {error.strerror}") from error
 
 
-def remove_old_results(out: Path) -> None:
+def remove_results(out: Path, targets: Sequence[Target]) -> None:
     """Delete the results of an earlier run, finished or not, and nothing that another program put there."""
-    for path in [*_matching(out / MASKS, _OWN_MASK), out / OVERLAY, out / TRACK]:
-        path.unlink(missing_ok=True)
-    remove_unfinished(out)
+    for target in targets:
+        folders = set()
+        for path in target.files(out):
+            path.unlink(missing_ok=True)
+            folders.add(path.parent)
+        for folder in folders - {out, out / target.name}:
+            with suppress(OSError):
+                folder.rmdir()
+    remove_unfinished(out, targets)
 
 
-def remove_unfinished(out: Path) -> None:
+def remove_unfinished(out: Path, targets: Sequence[Target]) -> None:
     """Delete the temporary files of this run, or of one that was killed."""
-    for path in [*_matching(out / MASKS, _OWN_MASK_PART), out / (OVERLAY + _PART), out / (TRACK + _PART)]:
-        path.unlink(missing_ok=True)
-
-
-def _matching(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
-    return [path for path in folder.iterdir() if pattern.fullmatch(path.name)] if folder.is_dir() else []
+    for target in targets:
+        for path in target.files(out, _PART):
+            path.unlink(missing_ok=True)

@@ -1,17 +1,22 @@
-"""What an output is, and the simplest one."""
+"""What an output is, what it is told about the run, and the outputs that are one image per frame."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 from PIL import Image
 
 from vos.palette import davis_palette
 from vos.results.files import PartFile, Reserve
 from vos.results.summary import Summary
-from vos.types import FrameResult
+from vos.types import Frame, FrameResult
 
 
 class Sink(Protocol):
@@ -30,23 +35,83 @@ class Sink(Protocol):
         """Finish and publish; a file that cannot be finished, or of a run without a whole frame, is removed."""
 
 
-class MaskSink:
-    """A folder of indexed PNG with the DAVIS palette, each named after its frame's index: 00000.png."""
+class Clip(Protocol):
+    """What outputs ask of a source, open or remembered; see `vos.video.Source`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def rate(self) -> Fraction: ...
+
+    @property
+    def frame_count(self) -> int | None: ...
+
+    @property
+    def frame_count_exact(self) -> bool: ...
+
+    @property
+    def time_base(self) -> Fraction | None: ...
+
+    @property
+    def origin(self) -> Path | None: ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every output may ask.
+
+    Attributes:
+        clip: the source.
+        ids: the objects that are known to come; files of their own begin with the first frame.
+        first_number: of the first image of a sequence, which then has no gaps, as text with the zeros that pad it:
+            "1001"; None numbers images as the masks are, by their frames.
+        settings, versions, references: kept in track.json.
+        reading: how the source can be opened again, kept in track.json with the source's facts.
+    """
+
+    clip: Clip
+    ids: tuple[int, ...] = ()
+    first_number: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, Any] = field(default_factory=dict)
+    references: Sequence[str] = ()
+    reading: Mapping[str, Any] = field(default_factory=dict)
+
+    def number(self, frame: Frame, position: int) -> str:
+        """Of an image of a sequence: of frame so and so, the position-th result."""
+        if self.first_number is None:
+            return f"{frame.index:05d}"
+        return f"{int(self.first_number) + position:0{len(self.first_number)}d}"
+
+
+class ImageFolder:
+    """A folder of images, each whole as soon as it is there, that leaves no trace of a run without a whole frame."""
 
     def __init__(self, path: Path, reserve: Reserve) -> None:
         self.path = path
         self._reserve = reserve
-        self._palette = davis_palette().tobytes()
-        self._created = not path.exists()
-        self._latest: Path | None = None
-        path.mkdir(exist_ok=True)
+        self._made: list[Path] = []
+        self._latest: list[Path] = []
+        self._position = -1
+        self._folder(path)
 
-    def write(self, result: FrameResult) -> None:
-        image = Image.fromarray(result.index_map)
-        image.putpalette(self._palette)
+    def begin(self) -> int:
+        """A new frame's images follow; how many frames came before it."""
+        self._latest = []
+        self._position += 1
+        return self._position
+
+    def save(self, name: str, image: Image.Image) -> None:
+        """Write an image as PNG; OSError."""
+        path = self.path / name
+        self._folder(path.parent)
         encoded = BytesIO()
         image.save(encoded, "PNG")
-        path = self.path / f"{result.frame.index:05d}.png"
         file = PartFile(path, self._reserve)
         try:
             file.write(encoded.getvalue())
@@ -54,14 +119,75 @@ class MaskSink:
         except BaseException:
             file.discard()
             raise
-        self._latest = path
+        self._latest.append(path)
         file.check()
 
     def close(self, summary: Summary) -> None:
-        """Every mask is whole as soon as it is written; what is left to do is to remove that of an unfinished run."""
         if summary.frames:
             return
-        if self._latest is not None:
-            self._latest.unlink(missing_ok=True)
-        if self._created:
-            self.path.rmdir()
+        for path in self._latest:
+            path.unlink(missing_ok=True)
+        for folder in reversed(self._made):
+            with suppress(OSError):
+                folder.rmdir()
+
+    def _folder(self, path: Path) -> None:
+        if not path.exists():
+            path.mkdir()
+            self._made.append(path)
+
+
+class MaskSink(ImageFolder):
+    """A folder of indexed PNG with the DAVIS palette, each named after its frame's index: 00000.png."""
+
+    def __init__(self, path: Path, reserve: Reserve, run: Run) -> None:
+        super().__init__(path, reserve)
+        self._palette = davis_palette().tobytes()
+
+    def write(self, result: FrameResult) -> None:
+        self.begin()
+        image = Image.fromarray(result.index_map)
+        image.putpalette(self._palette)
+        self.save(f"{result.frame.index:05d}.png", image)
+
+
+class AlphaSink(ImageFolder):
+    """Soft masks as grey PNG of `bits` 8 or 16, a folder per object: 1/00000.png. At least half is the object."""
+
+    def __init__(self, path: Path, reserve: Reserve, run: Run, *, bits: int = 16) -> None:
+        super().__init__(path, reserve)
+        self._run, self._bits = run, bits
+
+    def write(self, result: FrameResult) -> None:
+        number = self._run.number(result.frame, self.begin())
+        for object_id in every_id(self._run, result):
+            alpha = alpha_of(result, object_id)
+            image = alpha if self._bits == 16 else (alpha >> 8).astype(np.uint8)
+            self.save(f"{object_id}/{number}.png", Image.fromarray(image))
+
+
+class CutoutSink(ImageFolder):
+    """Each object on a transparent ground: RGBA PNG, 8 bits, straight alpha, a folder per object: 1/00000.png."""
+
+    def __init__(self, path: Path, reserve: Reserve, run: Run) -> None:
+        super().__init__(path, reserve)
+        self._run = run
+
+    def write(self, result: FrameResult) -> None:
+        number = self._run.number(result.frame, self.begin())
+        for object_id in every_id(self._run, result):
+            alpha = (alpha_of(result, object_id) >> 8).astype(np.uint8)
+            colours = np.where(alpha[..., None] > 0, result.frame.image, 0)
+            self.save(f"{object_id}/{number}.png", Image.fromarray(np.dstack([colours, alpha])))
+
+
+def every_id(run: Run, result: FrameResult) -> list[int]:
+    """The objects that are known to come and those that are there, ascending."""
+    return sorted({*run.ids, *(item.id for item in result.objects)})
+
+
+def alpha_of(result: FrameResult, object_id: int) -> np.ndarray:
+    """uint16 (H, W); 0 for an object that has not entered yet."""
+    if any(item.id == object_id for item in result.objects):
+        return result.alpha(object_id)
+    return np.zeros(result.index_map.shape, dtype=np.uint16)

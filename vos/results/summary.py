@@ -35,6 +35,7 @@ class Summary:
         error: why it is not complete, one line; None where it is.
         objects: one entry per object, in the order in which they entered.
         outputs: the files and folders that now hold results.
+        span: the first and the last of the frames; None where there are none.
     """
 
     frames: int
@@ -42,6 +43,7 @@ class Summary:
     error: str | None
     objects: tuple[ObjectSummary, ...]
     outputs: tuple[Path, ...]
+    span: Span | None = None
 
 
 @dataclass

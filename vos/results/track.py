@@ -8,64 +8,48 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from vos.results.files import PartFile, Reserve
+from vos.results.files import Reserve, TextPart
+from vos.results.sinks import Clip, Run
 from vos.results.summary import Summary
 from vos.types import FrameResult, ObjectResult
 
-if TYPE_CHECKING:
-    from vos.video.source import Source
+FORMAT, VERSION = "vos-track", 1
 
 
 class TrackSink:
     """One JSON object, one line per frame, written as the frames come."""
 
-    def __init__(
-        self,
-        path: Path,
-        reserve: Reserve,
-        source: Source,
-        *,
-        settings: Mapping[str, Any],
-        versions: Mapping[str, Any],
-        references: Sequence[str],
-    ) -> None:
+    def __init__(self, path: Path, reserve: Reserve, run: Run) -> None:
         self.path = path
-        height, width = source.size
-        about = {
-            "name": source.name,
-            "width": width,
-            "height": height,
-            "fps": float(source.rate),
-            "rate": f"{source.rate.numerator}/{source.rate.denominator}",
-            "frame_count": source.frame_count,
-            "frame_count_exact": source.frame_count_exact,
-        }
         head = {
-            "format": "vos-track",
-            "version": 1,
-            "source": about,
-            "references": references,
-            "settings": settings,
-            "versions": versions,
+            "format": FORMAT,
+            "version": VERSION,
+            "source": {**about(run.clip), **run.reading},
+            "references": run.references,
+            "first_number": run.first_number,
+            "settings": run.settings,
+            "versions": run.versions,
         }
-        self._file = PartFile(path, reserve)
+        self._file = TextPart(path, reserve)
         self._separator = "\n"
-        self._good = 0
-        self._append(_dump(head)[:-1] + ', "frames": [')
+        self._cuts: list[int] = []
+        self._file.append(dump(head)[:-1] + ', "frames": [')
 
     def write(self, result: FrameResult) -> None:
         frame = result.frame
+        if frame.cut:
+            self._cuts.append(frame.index)
         record = {
             "frame": frame.index,
             "name": frame.name,
             "time": None if frame.time is None else float(frame.time),
             "objects": [_record(item) for item in result.objects],
         }
-        self._append(self._separator + _dump(record))
+        self._file.append(self._separator + dump(record))
         self._separator = ",\n"
         self._file.check()
 
@@ -79,26 +63,28 @@ class TrackSink:
             for item in summary.objects
         ]
         tail = {
-            "summary": {"frames": summary.frames, "objects": lost},
+            "summary": {"frames": summary.frames, "objects": lost, "cuts": self._cuts},
             "complete": summary.complete,
             "error": summary.error,
         }
-        if not summary.frames:
+        if summary.frames:
+            self._file.finish("\n], " + dump(tail)[1:] + "\n")
+        else:
             self._file.discard()
-            return
-        try:
-            # A line of which the disk took only a part is overwritten.
-            self._file.rewind(self._good)
-            self._append("\n], " + _dump(tail)[1:] + "\n")
-            self._file.publish()
-        except BaseException:
-            self._file.discard()
-            raise
 
-    def _append(self, text: str) -> None:
-        # A lone surrogate, which stands for a byte of a file name that is not UTF-8, becomes its JSON escape.
-        self._file.write(text.encode(errors="backslashreplace"))
-        self._good = self._file.tell()
+
+def about(clip: Clip) -> dict[str, Any]:
+    """A source's facts as plain data."""
+    height, width = clip.size
+    return {
+        "name": clip.name,
+        "width": width,
+        "height": height,
+        "fps": float(clip.rate),
+        "rate": f"{clip.rate.numerator}/{clip.rate.denominator}",
+        "frame_count": clip.frame_count,
+        "frame_count_exact": clip.frame_count_exact,
+    }
 
 
 def _record(item: ObjectResult) -> dict[str, Any]:
@@ -112,7 +98,8 @@ def _record(item: ObjectResult) -> dict[str, Any]:
     }
 
 
-def _dump(value: Any) -> str:
+def dump(value: Any) -> str:
+    """A value as one line of JSON."""
     return json.dumps(_plain(value), allow_nan=False, ensure_ascii=False)
 
 

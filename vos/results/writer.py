@@ -9,22 +9,17 @@ from pathlib import Path
 from queue import Queue
 from threading import Thread
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import av.error
 
-from vos.errors import OutputError, SettingsError, VosError
-from vos.results.files import MASKS, OVERLAY, TRACK, Reserve, check_folder, remove_old_results, remove_unfinished
-from vos.results.movie import OverlaySink, check_encoder
-from vos.results.sinks import MaskSink, Sink
-from vos.results.summary import SpanLog, Summary
-from vos.results.track import TrackSink
+from vos.errors import OutputError, VosError
+from vos.results.files import Reserve, check_folder, remove_results, remove_unfinished
+from vos.results.journal import Journal, forget, is_kept
+from vos.results.kinds import DEFAULT_KINDS, kinds_of, targets
+from vos.results.sinks import Run, Sink
+from vos.results.summary import Span, SpanLog, Summary
 from vos.types import FrameResult
-
-if TYPE_CHECKING:
-    from vos.video.source import Source
-
-KINDS = ("masks", "overlay", "json")
 
 # Results waiting to be written. Each holds a frame, so this bounds the memory of a slow disk.
 _QUEUE_SIZE = 4
@@ -40,8 +35,13 @@ class _End:
     error: str | None
 
 
+@dataclass(frozen=True, eq=False)
+class _State:
+    state: Mapping[str, Any]
+
+
 class ResultWriter:
-    """Writes FrameResults to a folder: indexed masks, an overlay video and a track file.
+    """Writes FrameResults to a folder: indexed masks, an overlay video, a track file, and whatever else is asked for.
 
     Use it as a context manager. Leaving the block, also by an exception or Ctrl-C, finishes every output, so that all
     frames written until then can be used; `close` tells what was written. Nothing in the folder changes before the
@@ -49,51 +49,60 @@ class ResultWriter:
 
     Args:
         out: the folder; created if missing.
-        settings, versions: kept in track.json; anything JSON has no form for is kept as text.
-        references: what was asked to be tracked, as text that can be given again; kept in track.json.
-        source: gives name, size, rate and clock. It is not read.
+        run: what the outputs are told. Its clip is not read.
         overwrite: replace the results that the folder holds.
         save: which outputs, of `KINDS`.
+        conversion: leave other outputs that the folder holds alone, which else are in the way, or replaced as well; and
+            leave nothing where it does not come to its end.
+        job: what identifies the run; given, `keep` makes that it can be resumed.
+        resumed: the number of results that are kept of an interrupted run, which are written again first. What it
+            left in the folder stays until it is replaced.
 
     Raises:
-        OutputError: if the folder cannot take the results, or holds some and `overwrite` is off; if H.264 is missing.
+        OutputError: if the folder cannot take the results, or holds some and `overwrite` is off; if an encoder is
+            missing.
         SettingsError: if `save` names an unknown output.
     """
 
     def __init__(
         self,
         out: Path,
+        run: Run,
         *,
-        settings: Mapping[str, Any],
-        source: Source,
-        versions: Mapping[str, Any],
-        references: Sequence[str] = (),
         overwrite: bool = False,
-        save: Sequence[str] = KINDS,
+        save: Sequence[str] = DEFAULT_KINDS,
+        conversion: bool = False,
+        job: Mapping[str, Any] | None = None,
+        resumed: int | None = None,
     ) -> None:
-        unknown = [kind for kind in save if kind not in KINDS]
-        if unknown:
-            raise SettingsError(f"unknown output {unknown[0]!r}; there are {', '.join(KINDS)}")
-        if "overlay" in save:
-            check_encoder()
+        self._kinds = kinds_of(save)
+        for kind in self._kinds:
+            kind.check()
         self._created = not out.exists()
-        check_folder(out, overwrite=overwrite, origin=source.origin)
-        self._out, self._save = out, tuple(save)
-        self._source = source
-        self._facts: dict[str, Any] = {"settings": settings, "versions": versions, "references": tuple(references)}
-        height, width = source.size
+        self._targets = targets(self._kinds) if conversion else targets()
+        advice = "pass --overwrite"
+        if is_kept(out) and not conversion:
+            advice = "pass --resume to go on with the interrupted run, --overwrite"
+        replace = overwrite or resumed is not None
+        check_folder(out, self._targets, overwrite=replace, origin=run.clip.origin, advice=advice)
+        self._out, self._run, self._job, self._resumed = out, run, job, resumed
+        self._conversion = conversion
+        height, width = run.clip.size
         try:
-            self._reserve = Reserve(out, _RESERVE_BYTES + _RESERVE_BYTES_PER_PIXEL * height * width)
+            per_pixel = _RESERVE_BYTES_PER_PIXEL * max(1, len(run.ids))
+            self._reserve = Reserve(out, _RESERVE_BYTES + per_pixel * height * width)
         except OSError as error:
             self._remove_folder()
             raise OutputError(f"{out}: cannot be written: {error.strerror}; choose another folder") from error
         self._sinks: list[Sink] = []
+        self._journal: Journal | None = None
         self._log = SpanLog()
         self._frames = 0
+        self._span: Span | None = None
         self._failure: Exception | None = None
         self._reported = False
         self._summary = Summary(0, False, None, (), ())
-        self._queue: Queue[FrameResult | _End] = Queue(_QUEUE_SIZE)
+        self._queue: Queue[FrameResult | _State | _End] = Queue(_QUEUE_SIZE)
         self._ending = False
         self._thread = Thread(target=self._work, name="vos-writer", daemon=True)
         self._thread.start()
@@ -104,10 +113,19 @@ class ResultWriter:
         Raises:
             OutputError: if an earlier result could not be written.
         """
-        if self._failure is not None:
-            self._reported = True
-            raise self._failure
-        self._queue.put(result)
+        self._hand_over(result)
+
+    def keep(self, state: Mapping[str, Any]) -> None:
+        """Make that the run can be resumed after the last result; waits as `write`.
+
+        Args:
+            state: what the next frame depends on, plain data as `VideoPass.state` gives it.
+
+        Raises:
+            OutputError: if an earlier result could not be written.
+        """
+        if self._job is not None:
+            self._hand_over(_State(state))
 
     def close(self, error: str | None = None) -> Summary:
         """Write what is waiting, finish all outputs and say what they hold; a second call says it again.
@@ -135,6 +153,12 @@ class ResultWriter:
     ) -> None:
         self.close(None if error is None else _one_line(error))
 
+    def _hand_over(self, item: FrameResult | _State) -> None:
+        if self._failure is not None:
+            self._reported = True
+            raise self._failure
+        self._queue.put(item)
+
     def _work(self) -> None:
         """The thread. After a failure it goes on emptying the queue, so that nobody waits for room in it."""
         while not isinstance(item := self._queue.get(), _End):
@@ -143,31 +167,44 @@ class ResultWriter:
         if self._failure is None:
             self._finish(item.error, None)
 
-    def _write_all(self, result: FrameResult) -> Exception | None:
-        """Give one result to every sink; returns what went wrong."""
+    def _write_all(self, item: FrameResult | _State) -> Exception | None:
+        """Give one result to every sink, or a state to the journal; returns what went wrong."""
         try:
+            if isinstance(item, _State):
+                if self._journal is not None:
+                    self._journal.keep(item.state)
+                return None
             if not self._sinks:
                 self._start()
             for sink in self._sinks:
-                sink.write(result)
+                sink.write(item)
         except _DISK_ERRORS as error:
-            kept = f"all {self._frames} frames before it are written and valid" if self._frames else "nothing is kept"
-            return self._refusal(error, f"frame {result.frame.index} cannot be written: {_reason(error)}; {kept}")
+            what = "what is kept for --resume" if isinstance(item, _State) else f"frame {item.frame.index}"
+            some = self._frames and not self._conversion
+            kept = f"all {self._frames} frames before it are written and valid" if some else "nothing is kept"
+            return self._refusal(error, f"{what} cannot be written: {_reason(error)}; {kept}")
         except Exception as error:
             return error
         self._frames += 1
-        self._log.add(result)
+        self._span = Span(item.frame.index if self._span is None else self._span.first, item.frame.index)
+        self._log.add(item)
         return None
 
     def _start(self) -> None:
-        remove_old_results(self._out)
-        for kind in self._save:
-            if kind == "masks":
-                self._sinks.append(MaskSink(self._out / MASKS, self._reserve))
-            elif kind == "overlay":
-                self._sinks.append(OverlaySink(self._out / OVERLAY, self._reserve, self._source))
-            else:
-                self._sinks.append(TrackSink(self._out / TRACK, self._reserve, self._source, **self._facts))
+        if self._resumed is None:
+            remove_results(self._out, self._targets)
+            if self._job is None and not self._conversion:
+                forget(self._out)
+        else:
+            remove_unfinished(self._out, self._targets)
+        if self._job is not None:
+            soft = any(kind.takes_soft for kind in self._kinds)
+            self._journal = Journal(self._out, self._reserve, self._job, soft=soft, begin=self._resumed or 0)
+        for kind in self._kinds:
+            self._sinks.append(kind.make(self._out / kind.target.name, self._reserve, self._run))
+        if self._journal is not None:
+            # Closed last, when it is known whether all others could be finished.
+            self._sinks.append(self._journal)
 
     def _finish(self, error: str | None, failure: Exception | None) -> None:
         """Close all sinks, however many fail, and set the summary; last of all let the caller see the failure."""
@@ -182,10 +219,13 @@ class ResultWriter:
             except Exception as problem:
                 failure = failure or problem
             else:
-                if self._frames:
+                if self._frames and sink is not self._journal:
                     outputs.append(sink.path)
         with suppress(OSError):
-            remove_unfinished(self._out)
+            if self._conversion and self._frames and not self._summarise(error, failure, outputs).complete:
+                remove_results(self._out, self._targets)
+                self._frames, self._span, outputs = 0, None, []
+            remove_unfinished(self._out, self._targets)
         if not self._frames:
             self._remove_folder()
         self._summary = self._summarise(error, failure, outputs)
@@ -200,7 +240,7 @@ class ResultWriter:
     def _summarise(self, error: str | None, failure: Exception | None, outputs: list[Path]) -> Summary:
         if error is None and failure is not None:
             error = _one_line(failure)
-        return Summary(self._frames, error is None, error, self._log.objects(), tuple(outputs))
+        return Summary(self._frames, error is None, error, self._log.objects(), tuple(outputs), self._span)
 
     def _refusal(self, cause: Exception, message: str, before: Exception | None = None) -> OutputError:
         """One error for the caller; where one came `before`, `message` is added to it."""

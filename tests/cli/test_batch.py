@@ -1,0 +1,183 @@
+"""Many videos with one loaded model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import Ended, Vos, encode
+from tests.cli.resumed import LEFT, RIGHT
+from tests.drawn import clip
+from tests.stand_in import stand_in_models
+from vos.cli.batch import Given, is_batch, jobs_in
+from vos.errors import SourceError
+from vos.models import load
+
+SIZE = (96, 144)
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """How often models were loaded."""
+    count: list[str] = []
+
+    def fake(settings, fetch):
+        count.append(settings.model)
+        return stand_in_models()
+
+    monkeypatch.setattr(load, "load_models", fake)
+    return count
+
+
+@pytest.fixture
+def shots(tmp_path: Path) -> Path:
+    """A folder of three clips with a mask beside each: two videos, and one of images."""
+    folder = tmp_path / "shots"
+    folder.mkdir()
+    images, truth = clip([LEFT, RIGHT], 3, size=SIZE)
+    for name in ("b.mp4", "a.mov"):
+        encode(folder / name, images)
+    (folder / "stills").mkdir()
+    for k, image in enumerate(images):
+        Image.fromarray(image).save(folder / "stills" / f"{k}.png")
+    for name in ("a", "b", "stills"):
+        Image.fromarray(truth[0]).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture
+def track(vos: Vos, loads: list[str], tmp_path: Path) -> Callable[..., Ended]:
+    def run(source: object, *more: object) -> Ended:
+        return vos("track", source, "--preset", "persam", "--save", "masks,json", "-o", tmp_path / "out", *more)
+
+    return run
+
+
+def finished(out: Path) -> dict[str, int]:
+    """Frames by job, of those that came to their end."""
+    records = {path.parent.name: json.loads(path.read_text()) for path in sorted(out.glob("*/track.json"))}
+    return {name: record["summary"]["frames"] for name, record in records.items() if record["complete"]}
+
+
+def test_a_folder_of_videos_with_masks_beside_them(
+    track: Callable[..., Ended], loads: list[str], shots: Path, tmp_path: Path
+) -> None:
+    ended = track(shots)
+    assert (ended.code, ended.err) == (0, "")
+    assert loads == ["mobile_sam"]
+    assert finished(tmp_path / "out") == {"a": 3, "b": 3, "stills": 3}
+    lines = ended.out.splitlines()
+    assert lines[0] == f"[1/3] {shots / 'a.mov'} -> {tmp_path / 'out' / 'a'}"
+    assert lines[-1] == "3 jobs: 3 done, 0 failed"
+
+
+def test_failures_are_listed_and_the_others_done(track: Callable[..., Ended], shots: Path, tmp_path: Path) -> None:
+    (shots / "a.png").unlink()
+    (shots / "broken.mp4").write_bytes(b"no video" * 100)
+    Image.new("L", (144, 96), 255).save(shots / "broken.png")
+    ended = track(shots)
+    assert ended.code == 1
+    assert finished(tmp_path / "out") == {"b": 3, "stills": 3}
+    assert "Traceback" not in ended.err
+    lines = ended.out.splitlines()
+    assert lines[-3] == "4 jobs: 2 done, 2 failed"
+    assert lines[-2] == (
+        f"failed: {shots / 'a.mov'}: no mask for it; looked for {shots / 'a.png'}; or give --ref, --click or --box"
+    )
+    assert lines[-1].startswith(f"failed: {shots / 'broken.mp4'}: ")
+    assert [line for line in ended.err.splitlines() if line.startswith("vos: error: ")] == [
+        f"vos: error: {line.removeprefix('failed: ')}" for line in lines[-2:]
+    ]
+
+
+def test_again_with_resume_does_what_is_left(track: Callable[..., Ended], shots: Path, tmp_path: Path) -> None:
+    mask = (shots / "b.png").rename(tmp_path / "b.png")
+    assert track(shots).code == 1
+    before = (tmp_path / "out/a/track.json").stat().st_mtime_ns
+    shutil.copy(mask, shots / "b.png")
+    ended = track(shots, "--resume")
+    assert ended.code == 0, ended.err
+    assert ended.out.count("finished already; nothing to resume") == 2
+    assert (tmp_path / "out/a/track.json").stat().st_mtime_ns == before
+    assert finished(tmp_path / "out") == {"a": 3, "b": 3, "stills": 3}
+
+
+def test_one_click_for_all_and_masks_in_a_folder(track: Callable[..., Ended], shots: Path, tmp_path: Path) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for path in shots.glob("*.png"):
+        path.rename(masks / path.name)
+    assert track(f"{shots}/*.m*", "--ref", masks).code == 0
+    assert finished(tmp_path / "out") == {"a": 3, "b": 3}
+    assert track(shots, "--click", "30,40", "--overwrite").code == 0
+    assert finished(tmp_path / "out") == {"a": 3, "b": 3, "stills": 3}
+
+
+def test_a_table_of_jobs(track: Callable[..., Ended], loads: list[str], shots: Path, tmp_path: Path) -> None:
+    table = tmp_path / "jobs.csv"
+    table.write_text(
+        "source, ref, click, box, out\n"
+        "shots/b.mp4, shots/b.png,,, first\n"
+        'shots/b.mp4,,"30,40:4; -120,60:4","0:100,44,130,70:9",\n'
+        "\n"
+        "shots/stills,,,,\n"
+        "shots/none.mp4,shots/b.png,,,\n",
+        encoding="utf-8-sig",
+    )
+    ended = track(table)
+    assert ended.code == 1
+    assert loads == ["mobile_sam"]
+    assert finished(tmp_path / "out") == {"b-2": 3, "first": 3, "stills": 3}
+    record = json.loads((tmp_path / "out/b-2/track.json").read_text())
+    assert [o["id"] for o in record["frames"][0]["objects"]] == [4, 9]
+    assert record["references"] == ["--click 0:30,40:4", "--click -0:120,60:4", "--box 0:100,44,130,70:9"]
+    assert "4 jobs: 3 done, 1 failed" in ended.out
+    assert f"failed: {tmp_path / 'shots/none.mp4'}: " in ended.out
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "the first line must name the columns, 'source' among them"),
+        ("video,ref\na.mp4,b.png\n", "unknown column 'video'; there are source, ref, click, box, out"),
+        ("ref,click\nb.png,\n", "the first line must name the columns, 'source' among them"),
+        ("source,click\na.mp4,30,40\n", "line 2 has more cells than there are columns; put quotes around a comma"),
+        ("source,click\n,1\n", "line 2: 'source' is one path, found 0"),
+        ("source\na.mp4;b.mp4\n", "line 2: 'source' is one path, found 2"),
+        ("source,ref\n\n,\n", "there is no job in it"),
+        ("source\n\x00\n", "not a table that can be read"),
+    ],
+)
+def test_tables_that_are_none(tmp_path: Path, text: str, reason: str) -> None:
+    table = tmp_path / "jobs.csv"
+    table.write_text(text)
+    if "\x00" in text:
+        table.write_bytes(b"source\n\xff\xfe\x00\x01\n")
+    with pytest.raises(SourceError) as caught:
+        jobs_in(str(table), Given(), None)
+    assert str(caught.value).startswith(f"{table}: ")
+    assert reason in str(caught.value)
+
+
+def test_what_is_a_batch(shots: Path, tmp_path: Path) -> None:
+    for many in (shots, f"{shots}/*.mp4", tmp_path / "missing.csv"):
+        assert is_batch(str(many))
+    for one in (shots / "b.mp4", shots / "stills", f"{shots}/*.png", tmp_path / "missing", f"{shots}/["):
+        assert not is_batch(str(one)), one
+
+
+def test_results_have_names_of_their_own(tmp_path: Path) -> None:
+    for name in ("x.mp4", "x.mov", "y.mp4"):
+        (tmp_path / name).touch()
+    jobs = jobs_in(str(tmp_path), Given(click=("1,1",)), Path("o"))
+    assert [job.out for job in jobs] == [Path("o/x.mov"), Path("o/x.mp4"), Path("o/y")]
+    table = tmp_path / "jobs.csv"
+    table.write_text("source,click\n" + 'y.mp4,"1,1"\n' * 3)
+    assert [job.out for job in jobs_in(str(table), Given(), None)] == [
+        Path(f"jobs-vos/{n}") for n in ("y", "y-2", "y-3")
+    ]

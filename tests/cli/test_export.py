@@ -1,0 +1,219 @@
+"""`vos export`: the same files as tracking writes, without tracking again."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import Ended, Vos
+from tests.cli.resumed import draw
+from tests.stand_in import stand_in_models
+from vos.models import load
+
+SEQUENCES = "alpha,alpha8,cutouts"
+FILES = "coco,youtube,npz,polygons,csv"
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip in `clip.mp4`, tracked into `out` with every output."""
+    folder = tmp_path_factory.mktemp("tracked")
+    video, first, second = draw(folder, 10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load, "load_models", lambda *_: stand_in_models())
+        patch.setattr(
+            "sys.argv",
+            ["vos", "track", str(video), "--ref", f"{first}:1", "--ref", f"7:{second}:2", "--preset", "persam", "-q",
+             "-o", str(folder / "out"), "--save", f"masks,overlay,json,prores,{SEQUENCES},{FILES}"],
+        )  # fmt: skip
+        from vos.cli.main import main
+
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 0
+    return folder
+
+
+@pytest.fixture
+def out(tracked: Path, tmp_path: Path) -> Path:
+    """A copy of the results that holds masks, track.json and alpha alone."""
+    for name in ("masks", "alpha"):
+        shutil.copytree(tracked / "out" / name, tmp_path / "out" / name)
+    shutil.copy(tracked / "out" / "track.json", tmp_path / "out")
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def export(vos: Vos, out: Path) -> Callable[..., Ended]:
+    return lambda *more: vos("export", out, *more)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_what_is_converted_later_is_what_tracking_writes(
+    export: Callable[..., Ended], out: Path, tracked: Path
+) -> None:
+    ended = export("--to", f"{FILES},cutouts,alpha8")
+    assert ended.code == 0, ended.err
+    names = ["coco.json", "youtube.json", "masks.npz", "polygons.json", "measurements.csv", "cutouts", "alpha8"]
+    assert ended.out.strip() == f"10 frames -> {', '.join(str(out / name) for name in names)}"
+    wanted, found = contents(tracked / "out"), contents(out)
+    for name in ("masks.npz", "overlay.mp4"):
+        wanted.pop(name)
+    with np.load(out / "masks.npz") as ours, np.load(tracked / "out" / "masks.npz") as theirs:
+        assert ours.files == theirs.files
+        assert all(np.array_equal(ours[name], theirs[name]) for name in ours.files)
+    found.pop("masks.npz")
+    assert set(found) == {name for name in wanted if not name.startswith("prores/")}
+    assert [name for name in found if found[name] != wanted[name]] == []
+
+
+def test_movies(export: Callable[..., Ended], out: Path, tracked: Path, tmp_path: Path) -> None:
+    assert export("--to", "overlay,prores", "-o", tmp_path / "movies").code == 0
+    for name in ("overlay.mp4", "prores/1.mov", "prores/2.mov"):
+        frames = []
+        for folder in (tmp_path / "movies", tracked / "out"):
+            with av.open(str(folder / name)) as container:
+                frames.append([(f.time, f.to_ndarray(format="rgba").astype(int)) for f in container.decode(video=0)])
+        assert len(frames[0]) == 10
+        for (time, ours), (theirs_time, theirs) in zip(*frames, strict=True):
+            assert time == theirs_time
+            assert np.abs(ours - theirs).mean() < 2
+    assert not (out / "overlay.mp4").exists()
+
+
+def test_soft_masks_that_were_not_saved(export: Callable[..., Ended], out: Path) -> None:
+    shutil.rmtree(out / "alpha")
+    for kind in ("prores", "cutouts", "alpha8"):
+        assert export("--to", kind).error == (
+            f"vos: error: {out}: {kind} shows soft edges, and soft masks were not saved; track again with "
+            "--save masks,json,alpha"
+        )
+    assert export("--to", "coco,csv").code == 0
+    coco = json.loads((out / "coco.json").read_text())
+    record = json.loads((out / "track.json").read_text())
+    areas = {(f["frame"], o["id"]): o["area"] for f in record["frames"] for o in f["objects"] if o["area"]}
+    assert {(a["image_id"], a["category_id"]): a["area"] for a in coco["annotations"]} == areas
+
+
+def test_numbers_of_images(vos: Vos, export: Callable[..., Ended], out: Path, tmp_path: Path) -> None:
+    assert export("--to", "cutouts", "--start-number", "1001", "-o", tmp_path / "vfx").code == 0
+    assert sorted(p.name for p in (tmp_path / "vfx/cutouts/2").iterdir()) == [f"{1001 + k}.png" for k in range(10)]
+    assert "--start-number x: expected a whole number" in export("--to", "csv", "--start-number", "x").error
+
+
+def test_a_source_that_was_moved(export: Callable[..., Ended], out: Path, tracked: Path, tmp_path: Path) -> None:
+    record = json.loads((out / "track.json").read_text())
+    assert record["source"]["given"] == str(tracked / "clip.mp4")
+    record["source"]["given"] = str(tmp_path / "gone.mp4")
+    (out / "track.json").write_text(json.dumps(record))
+    assert "gone.mp4: no such file" in export("--to", "overlay").error
+    assert export("--to", "overlay", "--source", tracked / "clip.mp4").code == 0
+    short, *_ = draw(tmp_path, 4)
+    assert "its frame 4 is not in the source" in export("--to", "overlay", "--source", short, "--overwrite").error
+    Image.new("RGB", (20, 20)).save(tmp_path / "small.png")
+    small = export("--to", "overlay", "--source", tmp_path / "small.png", "--overwrite").error
+    assert "its masks are 144x96, but the source is 20x20" in small
+
+
+def test_results_are_not_overwritten_unasked(export: Callable[..., Ended], out: Path) -> None:
+    assert export("--to", "csv").code == 0
+    assert "already holds results (measurements.csv); pass --overwrite" in export("--to", "csv,coco").error
+    assert not (out / "coco.json").exists()
+    before = contents(out / "masks")
+    assert export("--to", "csv,coco", "--overwrite").code == 0
+    assert contents(out / "masks") == before
+
+
+def test_masks_corrected_by_hand(export: Callable[..., Ended], out: Path) -> None:
+    mask = Image.open(out / "masks/00003.png")
+    array = np.array(mask)
+    array[:] = 0
+    array[10:20, 30:50] = 1
+    fixed = Image.fromarray(array)
+    fixed.putpalette(mask.getpalette() or [])
+    fixed.save(out / "masks/00003.png")
+    assert export("--to", "csv").code == 0
+    row = (out / "measurements.csv").read_text().splitlines()[4].split(",")
+    assert (row[0], row[3], row[7], row[10:14]) == ("3", "1", "200", ["30", "10", "49", "19"])
+    array[0, 0] = 77
+    Image.fromarray(array).save(out / "masks/00003.png")
+    assert "00003.png: holds object 77, of which track.json knows nothing" in export("--to", "csv", "--overwrite").error
+
+
+def test_what_cannot_be_converted(vos: Vos, export: Callable[..., Ended], out: Path, tmp_path: Path) -> None:
+    assert (
+        "there is no track.json; track with --save masks,json, or --resume the run"
+        in vos("export", tmp_path / "none", "--to", "csv").error
+    )
+    assert "masks: is what results are converted from; there are overlay, alpha" in export("--to", "masks").error
+    assert "unknown output 'mp3'; there are masks, overlay" in export("--to", "mp3").error
+    assert "no output was named" in export("--to", "").error
+    (out / "masks/00004.png").unlink()
+    assert "00004.png: there is no such file, but track.json has this frame" in export("--to", "csv").error
+    Image.new("L", (7, 9)).save(out / "masks/00004.png")
+    assert "00004.png: not one of these results' images (144x96, one channel)" in export("--to", "csv").error
+    Image.new("RGB", (144, 96)).save(out / "masks/00004.png")
+    assert "not one of these results' images" in export("--to", "csv").error
+    assert not (out / "measurements.csv").exists()
+    shutil.rmtree(out / "masks")
+    assert "no masks/ in it" in export("--to", "csv").error
+
+
+def test_damaged_files_are_one_line(export: Callable[..., Ended], out: Path) -> None:
+    rng = random.Random(0)
+    victims = [out / "track.json", out / "masks/00002.png", out / "alpha/1/00002.png"]
+    whole = {path: path.read_bytes() for path in victims}
+    for path in victims:
+        for _ in range(12):
+            data = bytearray(whole[path])
+            for _ in range(rng.choice([1, 3])):
+                data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+            path.write_bytes(data if rng.random() < 0.7 else data[: rng.randrange(len(data))])
+            ended = export("--to", "csv,alpha8,npz", "--overwrite")
+            assert ended.code in (0, 2), ended
+            if ended.code:
+                assert str(out) in ended.error
+            assert not list(out.rglob("*.part"))
+            assert (out / "measurements.csv").exists() is (out / "masks.npz").exists() is (ended.code == 0)
+        path.write_bytes(whole[path])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: r["frames"].clear(),
+        lambda r: r["source"].update(rate="1/0"),
+        lambda r: r["source"].update(rate=None),
+        lambda r: r["source"].update(height=10**9),
+        lambda r: r["source"].update(reading={"start": "never"}),
+        lambda r: r["source"].update(reading={"nonsense": 1}),
+        lambda r: r["source"].update(reading=3),
+        lambda r: r.update(frames=7),
+        lambda r: r.update(source=[]),
+        lambda r: r.update(version=2),
+        lambda r: r.update(first_number="x"),
+        lambda r: r["frames"][1].update(time="noon"),
+        lambda r: r["frames"][1].update(time=float("nan")),
+        lambda r: r["frames"][1].update(frame="one"),
+        lambda r: r["frames"][1]["objects"][0].update(id=400),
+        lambda r: r["frames"][1]["objects"][0].update(state="here"),
+        lambda r: r["frames"][1]["objects"].append(3),
+    ],
+)
+def test_track_files_that_are_none(export: Callable[..., Ended], out: Path, change: Callable[[dict], None]) -> None:
+    record = json.loads((out / "track.json").read_text())
+    change(record)
+    (out / "track.json").write_text(json.dumps(record))
+    error = export("--to", "csv").error
+    assert error == f"vos: error: {out / 'track.json'}: damaged, or not a track file of this version of vos"

@@ -1,0 +1,207 @@
+"""Interrupted runs go on to the same bytes, however often and wherever they are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.conftest import Ended, Vos
+from tests.cli.resumed import Runner, draw
+from tests.stand_in import stand_in_models
+from vos.models import load
+from vos.results.journal import FOLDER
+from vos.results.plain import pack, unpack
+from vos.types import Frame, FrameResult
+
+EVERYTHING = "masks,overlay,json,alpha8,csv,coco"
+
+
+@pytest.fixture
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model is loaded in this process."""
+    monkeypatch.setattr(load, "load_models", lambda *_: stand_in_models())
+
+
+@pytest.fixture
+def track(vos: Vos, light: None, tmp_path: Path) -> Callable[..., Ended]:
+    """`vos track` on a drawn clip of 18 frames, into a folder of tmp_path."""
+    video, first, second = draw(tmp_path, 18)
+
+    def run(out: str, *more: object) -> Ended:
+        given = ("--ref", f"{first}:1", "--ref", f"7:{second}:2", "--preset", "persam-f", "--set", "fit.steps=20")
+        return vos("track", video, *given, "-o", tmp_path / out, "--save", EVERYTHING, "--keep-every", "4", *more)
+
+    return run
+
+
+@pytest.fixture
+def stopping(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Make tracking fail at a frame, once."""
+    from vos.pipeline import VideoPass
+
+    step = VideoPass.step
+
+    def at(index: int) -> None:
+        def failing(self: VideoPass, frame: Frame, *args: object, **kwargs: object) -> FrameResult:
+            if frame.index == index:
+                monkeypatch.setattr(VideoPass, "step", step)
+                raise RuntimeError("a worker gave up")
+            return step(self, frame, *args, **kwargs)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(VideoPass, "step", failing)
+
+    return at
+
+
+@pytest.fixture
+def fail(
+    track: Callable[..., Ended], stopping: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """A run into `out` that fails at a frame: what it says on stderr."""
+
+    def run(at: int, *more: object) -> str:
+        stopping(at)
+        with pytest.raises(RuntimeError, match="a worker gave up"):
+            track("out", *more)
+        return capsys.readouterr().err
+
+    return run
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """All files; of a video that it is there, since x264 does not repeat itself to the byte."""
+    files = sorted(p for p in out.rglob("*") if p.is_file())
+    return {str(p.relative_to(out)): b"" if p.suffix == ".mp4" else p.read_bytes() for p in files}
+
+
+@pytest.mark.parametrize(("tracker", "at"), [("matching", 3), ("matching", 4), ("klt", 9), ("matching+klt+flow", 14)])
+def test_a_failed_run_goes_on_to_the_same_bytes(
+    track: Callable[..., Ended], fail: Callable[..., str], tmp_path: Path, at: int, tracker: str
+) -> None:
+    assert track("whole", "--tracker", tracker).code == 0
+    fail(at, "--tracker", tracker)
+    assert len(list((tmp_path / "out/masks").iterdir())) == at
+    assert json.loads((tmp_path / "out/track.json").read_text())["error"] == "RuntimeError: a worker gave up"
+    ended = track("out", "--tracker", tracker, "--resume")
+    assert ended.code == 0, ended.err
+    kept = at // 4 * 4
+    assert (f"resumed: of {kept} frames the results are kept" in ended.out) == (kept > 0)
+    whole, out = contents(tmp_path / "whole"), contents(tmp_path / "out")
+    assert list(out) == list(whole)
+    assert [name for name in whole if whole[name] != out[name]] == []
+    assert len([name for name in whole if name.startswith("masks/")]) == 18
+
+
+def test_the_message_says_up_to_which_frame(fail: Callable[..., str]) -> None:
+    assert "frames 0 to 8 are written and valid; the same command with --resume goes on" in fail(9)
+
+
+def test_what_there_is_to_resume(track: Callable[..., Ended], fail: Callable[..., str], tmp_path: Path) -> None:
+    assert track("new", "--resume").code == 0
+    again = track("new", "--resume")
+    assert (again.code, again.out.strip()) == (0, f"{tmp_path / 'new'}: finished already; nothing to resume")
+    assert not (tmp_path / "new" / FOLDER).exists()
+    fail(9)
+    assert "pass --resume to go on with the interrupted run, --overwrite or choose another folder" in track("out").error
+    before = contents(tmp_path / "out")
+    refused = {
+        ("--set", "decoder.cascade=2"): "it had settings.decoder.cascade = 3, this is 2",
+        ("--click", "100,50:9"): "references",
+        ("--save", "masks"): "it had --save = masks, overlay, json, alpha8, csv, coco, this is masks",
+    }
+    for more, reason in refused.items():
+        error = track("out", "--resume", *more).error
+        assert "cannot be resumed: " in error
+        assert reason in error
+        assert "give the same again, or track again with --overwrite" in error
+    assert contents(tmp_path / "out") == before
+    assert track("out", "--overwrite").code == 0
+
+
+def test_another_clip_under_the_same_name_is_noticed(
+    track: Callable[..., Ended], fail: Callable[..., str], tmp_path: Path
+) -> None:
+    fail(9)
+    other = tmp_path / "other"
+    other.mkdir()
+    video, *_ = draw(other, 12)
+    shutil.copy(video, tmp_path / "clip.mp4")
+    error = track("out", "--resume").error
+    assert "cannot be resumed: frame" in error
+    assert "is another; track again with --overwrite" in error
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [("job.json", "cut"), ("state.npz", "flipped"), ("state.npz", "pickled"), ("00000000.npz", "gone"),
+     ("00000004.npz", "cut"), ("00000004.npz", "pickled")],
+)  # fmt: skip
+def test_damage_is_said_and_loses_nothing(
+    track: Callable[..., Ended], fail: Callable[..., str], tmp_path: Path, name: str, how: str
+) -> None:
+    fail(9)
+    path = tmp_path / "out" / FOLDER / name
+    data = bytearray(path.read_bytes())
+    if how == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    elif how == "flipped":
+        data[len(data) // 3] ^= 0x55
+        path.write_bytes(data)
+    elif how == "gone":
+        path.unlink()
+    else:
+        np.save(path.with_suffix(".npy"), np.array([{"code": os.system}], dtype=object), allow_pickle=True)
+        path.with_suffix(".npy").replace(path)
+    masks = contents(tmp_path / "out" / "masks")
+    error = track("out", "--resume").error
+    assert "damaged" in error or "cannot be resumed" in error
+    assert "--overwrite" in error
+    assert contents(tmp_path / "out" / "masks") == masks
+
+
+def test_plain_data_comes_back_as_it_was(tmp_path: Path) -> None:
+    tree = {
+        "a": [1, 2.5, None, "ü", True, (3, 4)], "b": {"x": np.arange(6, dtype=np.int8).reshape(2, 3)},
+        "scalar": np.float32(0.1), "empty": np.zeros((0, 2), np.float32), "nan": np.array([np.nan, np.inf]),
+    }  # fmt: skip
+    (tmp_path / "f.npz").write_bytes(pack(tree))
+    read = unpack(tmp_path / "f.npz")
+    assert read["a"] == [1, 2.5, None, "ü", True, [3, 4]]
+    assert isinstance(read["scalar"], np.float32)
+    for name in ("scalar", "empty", "nan"):
+        assert np.asarray(read[name]).dtype == np.asarray(tree[name]).dtype
+        assert np.array_equal(read[name], tree[name], equal_nan=True)
+    assert np.array_equal(read["b"]["x"], tree["b"]["x"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tracker", ["matching", "matching+klt+flow"])
+def test_killed_at_random_moments_again_and_again(tmp_path: Path, tracker: str) -> None:
+    """VOS_KILL_ROUNDS sets how many runs are killed until they end; each is killed many times."""
+    video, first, second = draw(tmp_path, 40)
+    given = (video, "--ref", f"{first}:1", "--ref", f"7:{second}:2", "--set", "fit.steps=20", "--tracker", tracker)
+    given = (*given, "--device", "cpu", "--keep-every", "3", "--save", EVERYTHING)
+    runner = Runner(tmp_path / "log.txt", slow=0.03)
+    assert runner.run(*given, "-o", tmp_path / "warm") == 0, runner.log.read_text()
+    began = time.monotonic()
+    assert runner.run(*given, "-o", tmp_path / "whole") == 0, runner.log.read_text()
+    usual = time.monotonic() - began
+    whole = contents(tmp_path / "whole")
+    rng, kills = random.Random(7), 0
+    for round_ in range(int(os.environ.get("VOS_KILL_ROUNDS", "4"))):
+        out = tmp_path / f"out{round_}"
+        kills += runner.run_with_kills(*given, "-o", out, rng=rng, usual=usual)
+        found = contents(out)
+        assert list(found) == list(whole)
+        assert [name for name in whole if whole[name] != found[name]] == []
+        shutil.rmtree(out)
+    assert kills >= 4
+    assert "Traceback" not in runner.log.read_text()

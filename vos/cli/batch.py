@@ -1,0 +1,226 @@
+"""Many videos with one loaded model: a folder or glob of videos, or a table of jobs."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from glob import glob, has_magic
+from pathlib import Path
+
+import typer
+
+from vos.cli.console import stderr
+from vos.cli.report import tell
+from vos.errors import ReferenceInputError, SourceError, VosError
+from vos.video.images import IMAGE_SUFFIXES, natural_key
+
+FAILED = 1
+# fmt: off
+VIDEO_SUFFIXES = frozenset({
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts",
+    ".webm", ".wmv",
+})
+# fmt: on
+_MASK_SUFFIXES = (".png", ".npy", *sorted(IMAGE_SUFFIXES - {".png"}))
+_COLUMNS = ("source", "ref", "click", "box", "out")
+_SEVERAL = ";"
+
+
+@dataclass(frozen=True)
+class Given:
+    """References as the options --ref, --click and --box give them."""
+
+    ref: tuple[str, ...] = ()
+    click: tuple[str, ...] = ()
+    box: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.ref or self.click or self.box)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video: what to read, what to track, and where the results go.
+
+    Attributes:
+        mask: the mask that must be there for it to be tracked, where it was not named but looked for: a path without
+            a suffix; None otherwise.
+    """
+
+    source: str
+    given: Given
+    out: Path
+    mask: Path | None = None
+
+    def ready(self) -> Job:
+        """The same with its mask found; ReferenceInputError if there is none."""
+        if self.mask is None:
+            return self
+        for suffix in _MASK_SUFFIXES:
+            path = self.mask.with_name(self.mask.name + suffix)
+            if path.is_file():
+                return replace(self, given=replace(self.given, ref=(*self.given.ref, str(path))), mask=None)
+        raise ReferenceInputError(f"no mask for it; looked for {self.mask}.png; or give --ref, --click or --box")
+
+
+def is_batch(source: str) -> bool:
+    """Whether a source is many videos: a table of jobs, a folder with videos or with folders of images, or a glob."""
+    path = Path(source).expanduser()
+    if path.suffix.lower() == ".csv":
+        return True
+    return bool(_videos_of(path))
+
+
+def jobs_in(source: str, given: Given, out: Path | None) -> list[Job]:
+    """The jobs that a source names, in natural order or in that of the table.
+
+    Args:
+        given: what to track in each video. A folder as --ref holds a mask for each, under its name: clip.png for
+            clip.mp4. Nothing at all means masks beside the videos. A row of a table that names something is for itself.
+        out: folder for the folders of results; by default the source's name + '-vos' in the current folder.
+
+    Raises:
+        SourceError: a table that cannot be read.
+    """
+    path = Path(source).expanduser()
+    if path.suffix.lower() == ".csv":
+        base = out or Path(f"{path.stem}-vos")
+        rows = _rows(path)
+        names = _names([Path(row["source"][0]) for row in rows])
+        return [_row_job(row, name, given, base, path.parent) for row, name in zip(rows, names, strict=True)]
+    videos = _videos_of(path)
+    base = out or Path(f"{path.resolve().name if path.is_dir() else 'videos'}-vos")
+    names = _names(videos)
+    return [_with_masks(Job(str(video), given, base / name)) for video, name in zip(videos, names, strict=True)]
+
+
+def run_all(jobs: Sequence[Job], run: Callable[[Job], None], *, quiet: bool) -> None:
+    """Run jobs one after the other, whatever becomes of each, and sum up; exit code 1 if any failed."""
+    failed: list[str] = []
+    done = 0
+    try:
+        for number, job in enumerate(jobs, start=1):
+            tell(quiet, f"[{number}/{len(jobs)}] {job.source} -> {job.out}")
+            try:
+                run(job.ready())
+                done += 1
+            except typer.Exit:
+                raise
+            except Exception as error:
+                text = " ".join(str(error).split())
+                failed.append(
+                    f"{job.source}: {text if isinstance(error, VosError) else f'{type(error).__name__}: {text}'}"
+                )
+                stderr.print(f"vos: error: {failed[-1]}", markup=False)
+    finally:
+        left = len(jobs) - done - len(failed)
+        parts = [f"{done} done", f"{len(failed)} failed", *([f"{left} not begun or not finished"] if left else [])]
+        tell(quiet, f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}: {', '.join(parts)}")
+        tell(quiet, *(f"failed: {text}" for text in failed))
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+def _videos_of(path: Path) -> list[Path]:
+    """The videos, and folders of images, in a folder; of a folder that holds images alone, and of a file, none."""
+    try:
+        if path.is_dir():
+            found = [p for p in path.iterdir() if not p.name.startswith(".")]
+        elif has_magic(str(path)) and not path.exists():
+            found = [Path(name) for name in glob(str(path), recursive=True)]  # noqa: PTH207 - takes absolute patterns
+            return sorted((p for p in found if _is_video(p)), key=natural_key)
+        else:
+            return []
+        videos = [p for p in found if _is_video(p)]
+        if not videos and any(p.suffix.lower() in IMAGE_SUFFIXES for p in found if p.is_file()):
+            return []
+        return sorted([*videos, *(p for p in found if p.is_dir() and _holds_images(p))], key=natural_key)
+    except OSError:
+        return []  # opening it as a source says what is wrong
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") for p in folder.iterdir())
+
+
+def _names(sources: Iterable[Path]) -> list[str]:
+    """A folder's name for each source, all different: its stem, or its whole name where two have the same stem."""
+    sources = list(sources)
+    stems = [source.stem if source.suffix.lower() in VIDEO_SUFFIXES else source.name for source in sources]
+    names: list[str] = []
+    for source, stem in zip(sources, stems, strict=True):
+        alike = {other for other, its in zip(sources, stems, strict=True) if its == stem}
+        wanted = stem if len(alike) == 1 else source.name
+        count, name = 1, wanted
+        while name in names:
+            count, name = count + 1, f"{wanted}-{count + 1}"
+        names.append(name)
+    return names
+
+
+def _with_masks(job: Job) -> Job:
+    """A folder as --ref, or no reference at all, stands for the mask under the video's name."""
+    source = Path(job.source)
+    name = source.stem if source.suffix.lower() in VIDEO_SUFFIXES else source.name
+    folders = [Path(text).expanduser() for text in job.given.ref if Path(text).expanduser().is_dir()]
+    if folders:
+        files = tuple(text for text in job.given.ref if not Path(text).expanduser().is_dir())
+        return replace(job, given=replace(job.given, ref=files), mask=folders[0] / name)
+    return job if job.given else replace(job, mask=source.parent / name)
+
+
+def _row_job(row: dict[str, tuple[str, ...]], name: str, given: Given, base: Path, here: Path) -> Job:
+    """A row of a table; its paths are relative to the table."""
+    source = str(here / Path(row["source"][0]).expanduser())
+    own = Given(tuple(_below(here, text) for text in row["ref"]), row["click"], row["box"])
+    out = base / (row["out"][0] if row["out"] else name)
+    return _with_masks(Job(source, own or given, out))
+
+
+def _below(here: Path, text: str) -> str:
+    """A value of --ref, "[FRAME:]MASK[:ID]", with the path of its mask relative to a folder."""
+    frame, colon, rest = text.partition(":")
+    if colon and frame.isdigit():
+        return f"{frame}:{here / Path(rest).expanduser()}"
+    return str(here / Path(text).expanduser())
+
+
+def _rows(table: Path) -> list[dict[str, tuple[str, ...]]]:
+    """The rows of a table: for each column the values in the cell, which a semicolon divides."""
+    try:
+        with open(table, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            columns = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            lines = [(reader.line_num, row) for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SourceError(f"{table}: not a table that can be read: {reason}") from error
+    for name in columns:
+        if name not in _COLUMNS:
+            raise SourceError(f"{table}: unknown column '{name[:40]}'; there are {', '.join(_COLUMNS)}")
+    if "source" not in columns:
+        raise SourceError(f"{table}: the first line must name the columns, 'source' among them")
+    rows = []
+    for line, row in lines:
+        if None in row:
+            raise SourceError(f"{table}: line {line} has more cells than there are columns; put quotes around a comma")
+        cells = {name: _values(row.get(name)) for name in _COLUMNS}
+        if not any(cells.values()):
+            continue
+        for name in ("source", "out"):
+            if len(cells[name]) > 1 or (name == "source" and not cells[name]):
+                raise SourceError(f"{table}: line {line}: '{name}' is one path, found {len(cells[name])}")
+        rows.append(cells)
+    if not rows:
+        raise SourceError(f"{table}: there is no job in it")
+    return rows
+
+
+def _values(cell: str | None) -> tuple[str, ...]:
+    return tuple(text.strip() for text in (cell or "").split(_SEVERAL) if text.strip())

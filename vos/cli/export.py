@@ -1,0 +1,65 @@
+"""`vos export`: results in other forms, without tracking again."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import typer
+
+from vos.cli.console import FrameProgress
+from vos.cli.report import frames as counted
+from vos.cli.report import tell
+from vos.cli.track import number, split_names
+from vos.errors import OutputError
+from vos.results import KINDS, ResultWriter, Run
+from vos.results.kinds import kinds_of
+from vos.results.saved import SavedResults
+from vos.video import open_source
+
+_MADE_BY_TRACKING = ("masks", "json")
+_FORMATS = [name for name in KINDS if name not in _MADE_BY_TRACKING]
+
+
+def export(
+    results: Path = typer.Argument(metavar="OUT", help="A folder of results that holds masks and track.json."),
+    to: str = typer.Option(..., "--to", metavar="KIND,...", help=f"What to write: {', '.join(_FORMATS)}."),
+    out: Path | None = typer.Option(None, "-o", "--out", help="Folder to write to.  [default: OUT itself]"),
+    source: str | None = typer.Option(
+        None, "--source", help="The video, where pictures are needed and it is no longer where it was."
+    ),
+    start_number: str | None = typer.Option(
+        None, "--start-number", metavar="N", help="Number of the first image of alpha and cutouts, such as 1001."
+    ),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace what is there under the same names."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
+) -> None:
+    """Convert results to other forms, without tracking again."""
+    kinds = kinds_of(split_names(to))
+    for kind in kinds:
+        if kind.name in _MADE_BY_TRACKING:
+            raise OutputError(f"{kind.name}: is what results are converted from; there are {', '.join(_FORMATS)}")
+    saved = SavedResults(results)
+    for kind in kinds:
+        if kind.needs_soft and not saved.soft:
+            raise OutputError(
+                f"{results}: {kind.name} shows soft edges, and soft masks were not saved; track again with "
+                "--save masks,json,alpha"
+            )
+    pixels = any(kind.pixels for kind in kinds)
+    given = source or saved.given
+    if pixels and given is None:
+        raise OutputError(f"{results}: pictures are needed, and where they came from is not known; give --source")
+    first = number(start_number)
+    with open_source(str(given), reading=saved.reading) if pixels else nullcontext() as opened:
+        run = Run(saved.clip if opened is None else opened, ids=saved.ids, first_number=first)
+        with ResultWriter(
+            out or results, run, save=[kind.name for kind in kinds], overwrite=overwrite, conversion=True
+        ) as writer:
+            with FrameProgress(saved.clip.frame_count, quiet=quiet, what="converting") as progress:
+                for result in saved.results(None if opened is None else iter(opened)):
+                    writer.write(result)
+                    progress.advance()
+            summary = writer.close()
+    where = ", ".join(str(path) for path in summary.outputs)
+    tell(quiet, f"{counted(summary.frames)} -> {where}")

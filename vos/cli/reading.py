@@ -1,0 +1,97 @@
+"""What `vos track` reads of a source: the options, and what is told about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from vos.cli.report import tell
+from vos.errors import ReferenceInputError, SettingsError
+from vos.references import Reference
+from vos.results.sound import why_silent
+from vos.video import Reading, Source, parse_moment
+
+_EVERY_SECONDS = 10.0
+_CUTS_SHOWN = 10
+
+
+def reading_of(
+    start: str | None, end: str | None, every: int, max_size: int | None, *, autorotate: bool, reader: str
+) -> Reading:
+    """What the options ask for; SettingsError."""
+    moments = []
+    for name, text in (("--start", start), ("--end", end)):
+        try:
+            moments.append(None if text is None else parse_moment(text))
+        except SettingsError as error:
+            raise SettingsError(f"{name}: {error}") from None
+    return Reading(moments[0] or 0, moments[1], every, autorotate, reader, max_size)
+
+
+def placed(wanted: Sequence[Reference], source: Source) -> list[Reference]:
+    """References that are for frame 0, or for none in particular, go to the first frame that is read.
+
+    Raises:
+        ReferenceInputError: one is for a frame that is not read.
+    """
+    first = source.first().index
+    references = [replace(r, frame=first) if r.frame == 0 else r for r in wanted]
+    for reference in references:
+        if source.live is not None and reference.frame != first:
+            raise ReferenceInputError(
+                f"{reference.source}: reference on frame {reference.frame}, but which frames of {source.name} there is "
+                "time for is not known; give references for its first frame"
+            )
+        if not source.reading.includes(reference.frame, first):
+            raise ReferenceInputError(
+                f"{reference.source}: reference on frame {reference.frame}, which is not read: frames are read "
+                f"{source.reading.span}, the first is {first}"
+            )
+    return references
+
+
+def notes(source: Source, save: Sequence[str]) -> list[str]:
+    """What does not come out as somebody may expect."""
+    reason = why_silent(source.origin) if "overlay" in save else None
+    return [] if reason is None else [f"{source.name}: {reason}; overlay.mp4 is silent"]
+
+
+class Watch:
+    """What is noticed while frames are answered: cuts, and how a live source keeps up.
+
+    Attributes:
+        reached: frames up to this number, itself excluded, have come by.
+    """
+
+    def __init__(self, source: Source, *, quiet: bool) -> None:
+        self.reached = 0
+        self._source = source
+        self._quiet = quiet
+        self._cuts: list[int] = []
+        self._told = time.monotonic()
+
+    def answered(self, index: int, *, cut: bool) -> None:
+        """A frame has its result."""
+        self.reached = index + 1
+        if cut:
+            self._cuts.append(index)
+        if self._source.live is None:
+            return
+        self._source.live.answer()
+        if time.monotonic() - self._told >= _EVERY_SECONDS:
+            self._told = time.monotonic()
+            tell(self._quiet, f"{self._source.name}: {self._source.live}")
+
+    def lines(self) -> list[str]:
+        """What there is to say at the end."""
+        told = []
+        if self._cuts:
+            several = "" if len(self._cuts) == 1 else "s"
+            hidden = len(self._cuts) - _CUTS_SHOWN
+            more = f" and {hidden} more (see track.json)" if hidden > 0 else ""
+            numbers = ", ".join(map(str, self._cuts[:_CUTS_SHOWN]))
+            told.append(f"cut{several} at frame{several} {numbers}{more}")
+        if self._source.live is not None:
+            told.append(f"{self._source.name}: {self._source.live}")
+        return told

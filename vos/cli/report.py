@@ -1,0 +1,76 @@
+"""What a run tells its user, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vos.cli.console import FrameProgress, duration, stdout
+from vos.references import Click, MaskReference, Reference, ReferencePlan, describe
+from vos.results import Span, Summary
+
+_SPANS_SHOWN = 5
+
+
+def tell(quiet: bool, *lines: str) -> None:
+    if not quiet:
+        for line in lines:
+            stdout.print(line, markup=False)
+
+
+def understood(plan: ReferencePlan) -> list[str]:
+    """One line per reference, and the notes on how they were read."""
+    lines = []
+    for reference in plan.references:
+        at = f" on frame {reference.frame}" if reference.frame else ""
+        if isinstance(reference, MaskReference):
+            lines.append(f"{reference.source}{at}: {describe(reference.mask)}")
+        else:
+            lines.append(f"{reference.source}{at}: object {reference.id}")
+    return [*lines, *plan.notes]
+
+
+def as_option(reference: Reference) -> str:
+    """A reference as the option that gives it, for the record."""
+    if isinstance(reference, MaskReference):
+        return f"--ref {reference.frame}:{reference.source}"
+    if isinstance(reference, Click):
+        sign = "" if reference.positive else "-"
+        return f"--click {sign}{reference.frame}:{reference.x:g},{reference.y:g}:{reference.id}"
+    corners = ",".join(f"{value:g}" for value in (reference.x0, reference.y0, reference.x1, reference.y1))
+    return f"--box {reference.frame}:{corners}:{reference.id}"
+
+
+def ended(summary: Summary, progress: FrameProgress) -> list[str]:
+    """Where objects were lost, how many frames there are, and where the results are."""
+    where = ", ".join(str(path) for path in summary.outputs)
+    done = f"{frames(summary.frames)} in {duration(progress.seconds)} ({progress.rate:.2f} frames/s) -> {where}"
+    return [*_lost(summary), done] if summary.frames else []
+
+
+def valid(summary: Summary) -> str:
+    """Up to which frame results are there."""
+    if summary.span is None:
+        return "nothing is written"
+    first, last = summary.span.first, summary.span.last
+    return f"frame {first} is written and valid" if first == last else f"frames {first} to {last} are written and valid"
+
+
+def frames(count: int) -> str:
+    return f"{count} frame{'' if count == 1 else 's'}"
+
+
+def _lost(summary: Summary) -> list[str]:
+    """Where each object was lost or doubtful, one line per object that was."""
+    lines = []
+    for item in summary.objects:
+        parts = [(what, spans) for what, spans in (("absent", item.absent), ("uncertain", item.uncertain)) if spans]
+        if parts:
+            lines.append(f"object {item.id}: " + "; ".join(f"{what} in {_spans(spans)}" for what, spans in parts))
+    return lines
+
+
+def _spans(spans: Sequence[Span]) -> str:
+    texts = [str(s.first) if s.first == s.last else f"{s.first}-{s.last}" for s in spans[:_SPANS_SHOWN]]
+    more = f" and {len(spans) - _SPANS_SHOWN} more spans (see track.json)" if len(spans) > _SPANS_SHOWN else ""
+    only = len(spans) == 1 and spans[0].first == spans[0].last
+    return f"frame{'' if only else 's'} {', '.join(texts)}{more}"

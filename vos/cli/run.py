@@ -1,0 +1,217 @@
+"""One run: a source tracked, its results written, and whatever end it comes to told."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from vos.cli.console import FrameProgress, stderr
+from vos.cli.reading import Watch, notes, placed
+from vos.cli.report import as_option, ended, frames, tell, understood, valid
+from vos.cli.session import Session, versions
+from vos.cli.stopping import STOPPED, Stopped
+from vos.errors import OutputError, ReferenceInputError, VosError
+from vos.references import MaskReference, Reference, ReferencePlan
+from vos.results import DEFAULT_KINDS, Kept, ResultWriter, Run, is_finished
+from vos.results.saved import as_record
+from vos.tracking import is_resumable
+from vos.types import Frame, FrameResult
+from vos.video import Reading, Source, count_packets, open_source
+from vos.video.reading import EVERYTHING
+
+if TYPE_CHECKING:
+    from vos.pipeline import VideoPass, VideoTracker
+
+KEEP_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is read of a source, and how a run ends up on disk.
+
+    Attributes:
+        save: which outputs.
+        first_number: of the first image of a sequence, with the zeros that pad it; None for its frame's.
+        overwrite: replace results.
+        resume: go on with an interrupted run.
+        keep_every: frames between two states that are kept.
+        quiet: print errors only.
+        max_frames: stop after that many.
+        reading: which frames, and how.
+    """
+
+    save: tuple[str, ...] = DEFAULT_KINDS
+    first_number: str | None = None
+    overwrite: bool = False
+    resume: bool = False
+    keep_every: int = KEEP_EVERY
+    quiet: bool = False
+    max_frames: int | None = None
+    reading: Reading = EVERYTHING
+
+
+def run(source: str, wanted: list[Reference], session: Session, out: Path, wishes: Wishes) -> None:
+    """Track and write results, telling on the way what was understood and what is being done.
+
+    Whatever goes wrong after the first frame, what was written is finished properly and stays valid.
+    """
+    if wishes.resume and is_finished(out):
+        tell(wishes.quiet, f"{out}: finished already; nothing to resume")
+        return
+    with open_source(source, reading=wishes.reading) as opened:
+        wanted = placed(wanted, opened)
+        count = _known_frames(opened, wanted, wishes.max_frames)
+        plan = ReferencePlan.build(wanted, frame_size=opened.size, frame_count=count)
+        tell(wishes.quiet, opened.describe(), *notes(opened, wishes.save), *understood(plan))
+        asked = [as_option(reference) for reference in plan.references]
+        job = _job(opened, plan, asked, session, wishes)
+        kept = Kept.read(out, job) if wishes.resume and job is not None else None
+        if wishes.resume and job is None:
+            what = "this source" if opened.origin is None else f"tracker {session.settings.tracker.name}"
+            raise OutputError(f"{out}: a run of {what} cannot be resumed; leave out --resume")
+        about = Run(
+            opened,
+            ids=plan.ids,
+            first_number=wishes.first_number,
+            settings=session.record,
+            versions=versions(),
+            references=asked,
+            reading={} if opened.origin is None else as_record(source, opened.reading),
+        )
+        with ResultWriter(
+            out,
+            about,
+            save=wishes.save,
+            overwrite=wishes.overwrite,
+            job=job,
+            resumed=None if kept is None else kept.frames,
+        ) as writer:
+            session.tracker  # noqa: B018 - loaded here, before the progress bar
+            tell(wishes.quiet, session.describe())
+            _follow(opened, plan, session, kept, writer, wishes, resumable=job is not None)
+
+
+def _follow(
+    opened: Source,
+    plan: ReferencePlan,
+    session: Session,
+    kept: Kept | None,
+    writer: ResultWriter,
+    wishes: Wishes,
+    *,
+    resumable: bool,
+) -> None:
+    """The run itself, with progress, to whatever end it comes."""
+    done = 0 if kept is None else kept.frames
+    if done:
+        tell(wishes.quiet, f"resumed: of {frames(done)} the results are kept")
+    count = opened.frame_count
+    if wishes.max_frames is not None:
+        count = min(wishes.max_frames, count or wishes.max_frames)
+    video = session.tracker.begin()
+    incoming: Iterator[Frame] = iter(opened)
+    watch = Watch(opened, quiet=wishes.quiet)
+    problem: Exception | Stopped | None = None
+    with FrameProgress(count, quiet=wishes.quiet, done=done) as progress:
+        try:
+            if kept is not None and kept.state is not None:
+                for result in kept.results(incoming):
+                    writer.write(result)
+                    watch.answered(result.frame.index, cut=result.frame.cut)
+                video.restore(kept.state)
+            left = incoming if wishes.max_frames is None else islice(incoming, wishes.max_frames - done)
+            with closing(_results(session.tracker, left, plan, video, wishes.reading)) as results:
+                for result in results:
+                    writer.write(result)
+                    watch.answered(result.frame.index, cut=result.frame.cut)
+                    progress.advance()
+                    if resumable and progress.done % wishes.keep_every == 0:
+                        writer.keep(video.state())
+            problem = _never_reached(plan, watch.reached)
+        except (Exception, Stopped) as error:
+            problem = error
+    summary = writer.close(error=_said(problem))
+    tell(wishes.quiet, *watch.lines(), *ended(summary, progress))
+    if problem is None:
+        return
+    again = "; the same command with --resume goes on" if resumable and summary.frames else ""
+    if isinstance(problem, Stopped):
+        kept_text = f"after {frames(summary.frames)}; what is written is valid{again}"
+        stderr.print(f"vos: stopped {kept_text if summary.frames else 'before the first frame'}", markup=False)
+        raise typer.Exit(STOPPED)
+    if isinstance(problem, OutputError):
+        raise problem
+    if isinstance(problem, VosError):
+        raise type(problem)(f"{problem}; {valid(summary)}") from problem
+    stderr.print(f"vos: ended by an error; {valid(summary)}{again}", markup=False)
+    raise problem
+
+
+def _results(
+    tracker: VideoTracker, frames: Iterator[Frame], plan: ReferencePlan, video: VideoPass, reading: Reading
+) -> Generator[FrameResult, None, None]:
+    if reading.max_size is None:
+        return tracker.run(frames, plan, video)
+    from vos.reduced import run_reduced
+
+    return run_reduced(tracker, frames, plan, video, reading.max_size)
+
+
+def _said(problem: Exception | Stopped | None) -> str | None:
+    """Why a run ended early, for the record."""
+    if problem is None:
+        return None
+    if isinstance(problem, Stopped):
+        return "stopped by the user"
+    text = " ".join(str(problem).split())
+    return text if isinstance(problem, VosError) else f"{type(problem).__name__}: {text}"
+
+
+def _known_frames(source: Source, wanted: list[Reference], max_frames: int | None) -> int | None:
+    """How many frames there are at most, where a reference on a later frame makes it worth knowing beforehand."""
+    first = source.first().index
+    if source.frame_count_exact or source.origin is None or all(reference.frame == first for reference in wanted):
+        count = source.frame_bound if source.frame_count_exact else None
+    else:
+        count = source.reading.bound(count_packets(source.origin))
+    return count if max_frames is None or count is None else min(count, max_frames)
+
+
+def _job(
+    opened: Source, plan: ReferencePlan, asked: Sequence[str], session: Session, wishes: Wishes
+) -> dict[str, Any] | None:
+    """All that the results depend on, which an interrupted run must have in common; None if it cannot be resumed."""
+    import torch
+
+    if opened.origin is None or not is_resumable(session.settings.tracker.parts):
+        return None
+    height, width = opened.size
+    masks = [r.mask for r in plan.references if isinstance(r, MaskReference)]
+    return {
+        "source": {"name": opened.name, "width": width, "height": height, "rate": str(opened.rate)},
+        "frames": as_record("", opened.reading)["reading"],
+        "references": list(asked),
+        "reference masks": [zlib.crc32(mask.tobytes()) for mask in masks],
+        "settings": session.record,
+        "--save": list(wishes.save),
+        "--start-number": wishes.first_number,
+        "versions": versions(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _never_reached(plan: ReferencePlan, count: int) -> ReferenceInputError | None:
+    missed = plan.beyond(count)
+    if not missed:
+        return None
+    first = missed[0]
+    return ReferenceInputError(
+        f"{first.source}: reference on frame {first.frame}, but the clip ended after {frames(count)} (0 to {count - 1})"
+    )

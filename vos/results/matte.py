@@ -1,0 +1,123 @@
+"""Moving mattes: Apple ProRes 4444 with alpha, one file per object."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+import av
+import av.error
+import numpy as np
+from av.video.plane import VideoPlane
+
+from vos.errors import OutputError
+from vos.results.clock import Clock
+from vos.results.files import PartFile, Reserve
+from vos.results.sinks import Run, alpha_of, every_id
+from vos.results.summary import Summary
+from vos.types import FrameResult
+
+_ENCODER = "prores_ks"
+_OPTIONS = {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}
+_PIXELS = "yuva444p10le"
+_BT709 = 1  # the code of BT.709 as a matrix, as primaries and as a transfer function (ITU-T H.273)
+_LIMITED_RANGE = 1
+
+
+def check_prores() -> None:
+    """Raise OutputError if this build of FFmpeg cannot write ProRes."""
+    if _ENCODER not in av.codecs_available:
+        raise OutputError(
+            f"prores/: this PyAV was built without {_ENCODER}; install PyAV's own wheel or save alpha instead"
+        )
+
+
+class ProresSink:
+    """A folder of QuickTime files, 1.mov for object 1: the whole picture, and the object's straight alpha.
+
+    ProRes 4444, yuva444p10le, BT.709, alpha without loss, with the clip's own time stamps. An object that is announced
+    is transparent until it enters; the file of one that is not begins where it enters.
+    """
+
+    def __init__(self, path: Path, reserve: Reserve, run: Run) -> None:
+        self.path = path
+        self._run, self._reserve = run, reserve
+        self._clock = Clock(run.clip)
+        self._movies: dict[int, _Movie] = {}
+        self._created = not path.exists()
+        path.mkdir(exist_ok=True)
+
+    def write(self, result: FrameResult) -> None:
+        stamp = self._clock.stamp(result.frame)
+        picture = av.VideoFrame.from_ndarray(result.frame.image, format="rgb24").reformat(
+            format="yuv444p10le", dst_colorspace="ITU709", dst_color_range="MPEG"
+        )
+        colours = [_plane(picture.planes[k]) for k in range(3)]
+        for object_id in every_id(self._run, result):
+            if object_id not in self._movies:
+                path = self.path / f"{object_id}.mov"
+                self._movies[object_id] = _Movie(path, self._reserve, self._run, self._clock)
+            self._movies[object_id].write(stamp, colours, alpha_of(result, object_id) >> 6)
+
+    def close(self, summary: Summary) -> None:
+        failure: Exception | None = None
+        for movie in self._movies.values():
+            try:
+                movie.close(publish=summary.frames > 0)
+            except (OSError, av.error.FFmpegError) as error:
+                failure = failure or error
+        if not summary.frames and self._created:
+            with suppress(OSError):
+                self.path.rmdir()
+        if failure is not None:
+            raise failure
+
+
+class _Movie:
+    """One QuickTime file under a temporary name."""
+
+    def __init__(self, path: Path, reserve: Reserve, run: Run, clock: Clock) -> None:
+        self._clock = clock
+        self._file = PartFile(path, reserve)
+        self._container = av.open(self._file, "w", format="mov")
+        rate = run.clip.rate.limit_denominator(1_001_000)
+        self._stream = cast("av.VideoStream", self._container.add_stream(_ENCODER, rate=rate, options=_OPTIONS))
+        self._stream.height, self._stream.width = run.clip.size
+        self._stream.pix_fmt = _PIXELS
+        context = self._stream.codec_context
+        context.time_base = clock.unit
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _LIMITED_RANGE
+
+    def write(self, stamp: int, colours: list[np.ndarray], alpha: np.ndarray) -> None:
+        """Planes Y, Cb and Cr and the alpha, uint16 (H, W) with 10 bits each."""
+        height, width = alpha.shape
+        picture = av.VideoFrame(width, height, _PIXELS)
+        for plane, values in zip(picture.planes, [*colours, alpha], strict=True):
+            rows = np.zeros((plane.height, plane.line_size // 2), dtype="<u2")
+            rows[:, :width] = values
+            plane.update(rows.tobytes())
+        picture.time_base, picture.pts = self._clock.unit, stamp
+        self._encode(picture)
+        self._file.check()
+
+    def close(self, *, publish: bool) -> None:
+        try:
+            if publish:
+                self._encode(None)
+            self._container.close()
+            if publish:
+                self._file.publish()
+        finally:
+            self._file.discard()
+
+    def _encode(self, picture: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(picture):
+            self._container.mux(packet)
+
+
+def _plane(plane: VideoPlane) -> np.ndarray:
+    """uint16 (H, W) of a plane of 10 bits."""
+    rows = np.frombuffer(bytes(plane), dtype="<u2").reshape(plane.height, plane.line_size // 2)
+    return rows[:, : plane.width]

@@ -1,0 +1,227 @@
+"""Results read back from their folder, to be written in other forms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vos.errors import OutputError, SettingsError
+from vos.objects import measure
+from vos.results.journal import is_kept
+from vos.results.kinds import KINDS, targets
+from vos.results.track import FORMAT, VERSION
+from vos.types import Frame, FrameResult, State
+from vos.video.reading import Reading, moment_text, parse_moment
+
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+_MAX_SIDE = 65_536
+
+
+@dataclass(frozen=True)
+class SavedClip:
+    """A source as track.json remembers it."""
+
+    name: str
+    rate: Fraction
+    size: tuple[int, int]
+    frame_count: int
+    frame_count_exact: bool = True
+    time_base: Fraction | None = None
+    origin: Path | None = None
+
+
+class SavedResults:
+    """The masks of a run, its track file, and its soft masks if it saved any.
+
+    What the masks themselves tell (boxes, areas, whether an object is there) is measured on them anew, so that masks
+    may be corrected by hand.
+
+    Args:
+        out: the folder.
+
+    Raises:
+        OutputError: it does not hold masks and a track file, or these cannot be understood.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.folder = out
+        track = _read_track(out)
+        try:
+            about = track["source"]
+            size = (int(about["height"]), int(about["width"]))
+            self._records = [_Record.of(entry) for entry in track["frames"]]
+            self.clip = SavedClip(str(about["name"]), Fraction(about["rate"]), size, len(self._records))
+            self.given: str | None = about.get("given")
+            self.reading = _reading(about.get("reading", {}))
+            first_number = track.get("first_number")
+            self._first_number = None if first_number is None else int(first_number)
+            self._digits = 5 if first_number is None else len(first_number)
+            if not all(0 < side <= _MAX_SIDE for side in size) or self.clip.rate <= 0 or not self._records:
+                raise ValueError(f"{size}, {self.clip.rate}, {len(self._records)} frames")
+        except (SettingsError, KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+            raise _not_a_track(out) from error
+        if not (out / KINDS["masks"].target.name).is_dir():
+            raise OutputError(f"{out}: no masks/ in it; track again with --save masks,json")
+        self._alpha = next((out / name for name in ("alpha", "alpha8") if KINDS[name].target.files(out)), None)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All objects, in the order in which they entered."""
+        return tuple(dict.fromkeys(i for record in self._records for i, *_ in record.objects))
+
+    @property
+    def soft(self) -> bool:
+        """Whether soft masks were saved."""
+        return self._alpha is not None
+
+    def results(self, frames: Iterator[Frame] | None = None) -> Iterator[FrameResult]:
+        """The results one by one.
+
+        Args:
+            frames: the source's frames, where pictures are wanted; else results have black ones.
+
+        Raises:
+            OutputError: a mask is missing, damaged, or does not fit; the frames are too few or of another size.
+        """
+        black = np.zeros((*self.clip.size, 3), dtype=np.uint8)
+        for position, record in enumerate(self._records):
+            frame = Frame(record.index, black, record.time, record.name)
+            if frames is not None:
+                found = next(frames, None)
+                if found is None or found.index != record.index:
+                    raise OutputError(
+                        f"{self.folder}: its frame {record.index} is not in the source; give the right one"
+                    )
+                if found.size != self.clip.size:
+                    here, there = (f"{w}x{h}" for h, w in (self.clip.size, found.size))
+                    raise OutputError(f"{self.folder}: its masks are {here}, but the source is {there}")
+                frame = found
+            yield self._result(frame, record, position)
+
+    def _result(self, frame: Frame, record: _Record, position: int) -> FrameResult:
+        path = self.folder / KINDS["masks"].target.name / f"{frame.index:05d}.png"
+        index_map = self._image(path, ("P", "L")).astype(np.uint8)
+        stray = set(np.unique(index_map).tolist()) - {i for i, *_ in record.objects} - {0}
+        if stray:
+            raise OutputError(f"{path}: holds object {min(stray)}, of which track.json knows nothing on this frame")
+        # A state that was uncertain stays so; that a mask is empty, it says itself.
+        objects = tuple(
+            measure(index_map, i, score, 2.0 if state is State.UNCERTAIN else 0.0, given)
+            for i, state, score, given in record.objects
+        )
+        number = frame.index if self._first_number is None else self._first_number + position
+        soft = None if self._alpha is None else _SavedAlpha(self, self._alpha, number)
+        return FrameResult(frame, index_map, objects, soft)
+
+    def alpha(self, folder: Path, number: int, object_id: int) -> np.ndarray | None:
+        """A saved soft mask, uint16 (H, W), by the number of its file; None for an object that has none yet."""
+        path = folder / str(object_id) / f"{number:0{self._digits}d}.png"
+        if not path.is_file():
+            return None
+        values = self._image(path, ("L", "I;16", "I"))
+        return (values * 257 if folder.name == "alpha8" else values).astype(np.uint16)
+
+    def _image(self, path: Path, modes: tuple[str, ...]) -> np.ndarray:
+        """Grey values or indices, (H, W)."""
+        try:
+            with Image.open(path) as image:
+                mode = image.mode
+                values = np.asarray(image).astype(np.int64)
+        except FileNotFoundError:
+            raise OutputError(f"{path}: there is no such file, but track.json has this frame") from None
+        except _UNREADABLE as error:
+            reason = " ".join(str(error).split())
+            raise OutputError(f"{path}: cannot be read as an image: {reason}") from error
+        if mode not in modes or values.shape != self.clip.size:
+            height, width = self.clip.size
+            raise OutputError(f"{path}: not one of these results' images ({width}x{height}, one channel)")
+        return values
+
+
+@dataclass(frozen=True)
+class _Record:
+    """One line of a track file; objects as (id, state, score, given)."""
+
+    index: int
+    name: str
+    time: Fraction | None
+    objects: tuple[tuple[int, State, float, bool], ...]
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> _Record:
+        time = entry["time"]
+        objects = tuple(
+            (int(o["id"]), State(o["state"]), float(o["score"]), bool(o["given"])) for o in entry["objects"]
+        )
+        if entry["frame"] < 0 or not all(1 <= i <= 255 for i, *_ in objects):
+            raise ValueError(f"{entry}")
+        return cls(int(entry["frame"]), str(entry["name"]), None if time is None else Fraction(float(time)), objects)
+
+
+@dataclass(frozen=True, eq=False)
+class _SavedAlpha:
+    """`vos.types.SoftMasks` of one frame, read when they are asked for."""
+
+    results: SavedResults
+    folder: Path
+    number: int
+
+    def alpha(self, object_id: int) -> np.ndarray | None:
+        return self.results.alpha(self.folder, self.number, object_id)
+
+
+def as_record(source: str, reading: Reading) -> dict[str, Any]:
+    """How a source was opened, as plain data for track.json."""
+    return {
+        "given": str(Path(source).expanduser().absolute()),
+        "reading": {
+            "start": moment_text(reading.start),
+            "end": None if reading.end is None else moment_text(reading.end),
+            "every": reading.every,
+            "autorotate": reading.autorotate,
+            "reader": reading.reader,
+            "max_size": reading.max_size,
+        },
+    }
+
+
+def _reading(record: Mapping[str, Any]) -> Reading:
+    """What `as_record` was given."""
+    values = dict(record)
+    for name in ("start", "end"):
+        if values.get(name) is not None:
+            values[name] = parse_moment(values[name])
+    return Reading(**values)
+
+
+def is_finished(out: Path) -> bool:
+    """Whether a folder holds the results of a run that came to its end."""
+    if is_kept(out) or not any(target.files(out) for target in targets()):
+        return False
+    return not (out / KINDS["json"].target.name).is_file() or _read_track(out).get("complete") is True
+
+
+def _read_track(out: Path) -> dict[str, Any]:
+    path = out / KINDS["json"].target.name
+    if not path.is_file():
+        raise OutputError(
+            f"{out}: no finished results: there is no {path.name}; track with --save masks,json, or --resume the run"
+        )
+    try:
+        track = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _not_a_track(out) from error
+    if not isinstance(track, dict) or track.get("format") != FORMAT or track.get("version") != VERSION:
+        raise _not_a_track(out)
+    return track
+
+
+def _not_a_track(out: Path) -> OutputError:
+    return OutputError(f"{out / KINDS['json'].target.name}: damaged, or not a track file of this version of vos")
