@@ -122,6 +122,7 @@ def test_prores_mattes(tmp_path: Path, source: Source) -> None:
             assert stream.codec_context.codec_tag == "ap4h"
             assert (stream.codec_context.colorspace, stream.codec_context.color_primaries) == (1, 1)
             frames = list(container.decode(stream))
+        assert {(frame.colorspace, frame.color_primaries, frame.color_trc) for frame in frames} == {(1, 1, 1)}
         assert [frame.time for frame in frames] == [float(result.frame.time or 0) for result in RESULTS]
         for frame, result in zip(frames, RESULTS, strict=True):
             assert "a" in frame.format.name

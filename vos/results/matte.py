@@ -99,6 +99,9 @@ class _Movie:
             rows[:, :width] = values
             plane.update(rows.tobytes())
         picture.time_base, picture.pts = self._clock.unit, stamp
+        # Besides the file's, every ProRes frame has a header of its own that says so, which editors go by.
+        picture.colorspace = picture.color_primaries = picture.color_trc = _BT709
+        picture.color_range = _LIMITED_RANGE
         self._encode(picture)
         self._file.check()
 
