@@ -33,51 +33,83 @@ def draw(folder: Path, count: int) -> tuple[Path, Path, Path]:
     return encode(folder / "clip.mp4", images), first, second
 
 
-def track(arguments: Sequence[str], log: Path, slow: float) -> None:
-    """The body of a process: `vos track ARGUMENTS`, with `slow` seconds added to every frame."""
+def track(arguments: Sequence[str], log: Path, slow: float, slow_reading: float, peaks: Path | None) -> None:
+    """The body of a process: `vos track ARGUMENTS`, with seconds added to every frame that is tracked, or read.
+
+    `peaks` takes a line per frame, and one at the end: the most memory that the process had until then, bytes.
+    """
     import cv2
     import torch
 
     from vos.cli.main import main
     from vos.models import load
     from vos.pipeline import VideoPass
+    from vos.video.container import VideoSource
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     load.load_models = lambda *_: stand_in_models()
-    step = VideoPass.step
+    step, picture = VideoPass.step, VideoSource._picture
+
+    def note_memory() -> None:
+        if peaks is not None:
+            with open(peaks, "a") as file:
+                print(peak_memory(), file=file)
 
     def slower(*args: Any, **kwargs: Any) -> Any:
         time.sleep(slow)
+        note_memory()
         return step(*args, **kwargs)
 
+    def slower_reading(*args: Any) -> Any:
+        time.sleep(slow_reading)
+        return picture(*args)
+
     VideoPass.step = slower  # type: ignore[method-assign]
+    VideoSource._picture = slower_reading  # type: ignore[method-assign]
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
     sys.argv = ["vos", "track", *arguments]
-    main()
+    try:
+        main()
+    finally:
+        note_memory()
+
+
+def peak_memory() -> int:
+    """Of this process until now, bytes."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 @dataclass
 class Runner:
-    """Runs `vos track` in processes that have torch loaded as they start; all of what they print goes to `log`."""
+    """Runs `vos track` in processes that have torch loaded as they start; all of what they print goes to `log`.
+
+    The rest is as `track` takes it.
+    """
 
     log: Path
     slow: float = 0.0
+    slow_reading: float = 0.0
+    peaks: Path | None = None
 
     def __post_init__(self) -> None:
         self._context: Any = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["torch", "cv2", "vos.pipeline", "vos.cli.main", "tests.cli.resumed"])
 
-    def run(self, *arguments: object, kill_after: float | None = None) -> int:
+    def run(self, *arguments: object, kill_after: float | None = None, patience: float = 120.0) -> int:
         """The exit code of a run; -9 if it was still at work after some seconds and was killed."""
-        process = self._context.Process(target=track, args=([str(a) for a in arguments], self.log, self.slow))
+        how = (self.log, self.slow, self.slow_reading, self.peaks)
+        process = self._context.Process(target=track, args=([str(a) for a in arguments], *how))
         process.start()
         process.join(kill_after)
         if process.is_alive() and kill_after is not None:
             os.kill(process.pid, signal.SIGKILL)
-        process.join(120)
+        process.join(patience)
         assert process.exitcode is not None, "it hangs"
         return int(process.exitcode)
 

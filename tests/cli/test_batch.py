@@ -89,7 +89,7 @@ def test_failures_are_listed_and_the_others_done(track: Callable[..., Ended], sh
     assert lines[-2] == (
         f"failed: {shots / 'a.mov'}: no mask for it; looked for {shots / 'a.png'}; or give --ref, --click or --box"
     )
-    assert lines[-1].startswith(f"failed: {shots / 'broken.mp4'}: ")
+    assert lines[-1].startswith(f"failed: {shots / 'broken.mp4'}: not a video, or damaged beyond reading: ")
     assert [line for line in ended.err.splitlines() if line.startswith("vos: error: ")] == [
         f"vos: error: {line.removeprefix('failed: ')}" for line in lines[-2:]
     ]

@@ -108,10 +108,7 @@ def run_all(jobs: Sequence[Job], run: Callable[[Job], None], *, quiet: bool) -> 
             except typer.Exit:
                 raise
             except Exception as error:
-                text = " ".join(str(error).split())
-                failed.append(
-                    f"{job.source}: {text if isinstance(error, VosError) else f'{type(error).__name__}: {text}'}"
-                )
+                failed.append(f"{job.source}: {_reason(job.source, error)}")
                 stderr.print(f"vos: error: {failed[-1]}", markup=False)
     finally:
         left = len(jobs) - done - len(failed)
@@ -120,6 +117,14 @@ def run_all(jobs: Sequence[Job], run: Callable[[Job], None], *, quiet: bool) -> 
         tell(quiet, *(f"failed: {text}" for text in failed))
     if failed:
         raise typer.Exit(FAILED)
+
+
+def _reason(source: str, error: Exception) -> str:
+    """What went wrong in one line, which need not begin with the source's name, as many do."""
+    text = " ".join(str(error).split())
+    if not isinstance(error, VosError):
+        return f"{type(error).__name__}: {text}"
+    return text.removeprefix(f"{source}: ").removeprefix(f"{Path(source).name}: ")
 
 
 def _videos_of(path: Path) -> list[Path]:
