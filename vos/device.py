@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from vos.errors import DeviceError
@@ -30,3 +33,33 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "mps" and torch.backends.mps.is_available():
         return device
     raise DeviceError(f"device '{name}' is not there or not supported; use auto, cpu, cuda, cuda:N or mps")
+
+
+class SideStream:
+    """Work on a GPU beside what the current stream has queued there; elsewhere work like any other.
+
+    Args:
+        device: where.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        """What a with-block queues goes to the side stream, and is finished when the block ends."""
+        if self._stream is None:
+            yield
+            return
+        with torch.cuda.stream(self._stream):
+            yield
+        self._stream.synchronize()
+
+    def take_over(self, *tensors: torch.Tensor) -> None:
+        """Tensors that `work` made are read on the current stream from now on.
+
+        Without this their memory could go to new work of the side stream while queued readers still need it.
+        """
+        if self._stream is not None:
+            for tensor in tensors:
+                tensor.record_stream(torch.cuda.current_stream(tensor.device))

@@ -3,6 +3,7 @@
     source -> Frame -> encode -> Features -> Tracker.locate -> Prompts (N) -> Segmenter (one batch per cascade step)
            -> merge -> FrameResult -> Tracker.update
 
+Reading, encoding, and the rest run side by side: the first two need nothing from the past.
 What is kept between frames is O(objects); nothing is O(frames). A tracker that looks ahead has as many frames held for
 it as it asks for; most ask for none.
 """
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from vos.device import SideStream
 from vos.errors import DeviceError, ReferenceInputError
 from vos.models.features import Features
 from vos.models.load import Models, load_models
@@ -38,10 +40,13 @@ from vos.tracking import (
 )
 from vos.types import Frame, FrameResult, Prompts
 from vos.video import open_source, prefetch
+from vos.video.prefetch import source_of
 from vos.weights import fetch
 
-# Decoded frames waiting for the model; one in work and one ready are enough to hide decoding.
+# Decoded frames waiting for the encoder; one in work and one ready are enough to hide decoding.
 _PREFETCH = 4
+# Encoded frames waiting for the decoder; with the one in work, that is what encoding ahead holds.
+_ENCODED = 1
 
 
 def track(
@@ -93,19 +98,30 @@ class VideoTracker:
     ) -> Generator[FrameResult, None, None]:
         """Track the plan's references through frames of one size, in order from 0.
 
-        A result comes as soon as its frame and the pass's `latency` frames after it are read.
+        A result comes as soon as its frame and the pass's `latency` frames after it are read. Reading and encoding run
+        ahead, each in a thread of its own.
 
         Args:
             video: a pass to go on with, whose next frame is the first of `frames`; a fresh one by default.
         """
         video = video or self.begin()
-        with closing(prefetch(frames, _PREFETCH)) as read:
-            for frame, upcoming in with_following(read, video.latency):
-                yield video.step(frame, plan.at(frame.index), upcoming=upcoming)
+        encoded = _encoded(frames, video, plan.first_frame)
+        with closing(prefetch(encoded, _ENCODED, source_of(frames))) as ready:
+            for frame, upcoming, features in ready:
+                yield video.step(frame, plan.at(frame.index), features, upcoming)
 
     def begin(self) -> VideoPass:
         """A fresh state for one video, for callers with a loop of their own."""
         return VideoPass(self._settings, self._models, make_tracker(self._settings.tracker.parts))
+
+
+def _encoded(
+    frames: Iterable[Frame], video: VideoPass, first: int
+) -> Generator[tuple[Frame, tuple[Frame, ...], Features | None], None, None]:
+    """Each frame, those that follow it as far as the pass looks ahead, and its features; none before frame `first`."""
+    with closing(prefetch(frames, _PREFETCH)) as read:
+        for frame, upcoming in with_following(read, video.latency):
+            yield frame, upcoming, video.encode(frame) if frame.index >= first else None
 
 
 @contextmanager
@@ -138,6 +154,7 @@ class VideoPass:
         fit = ScaleFit(steps=settings.fit.steps, learning_rate=settings.fit.learning_rate)
         self._segmenter = Segmenter(models.segmenter, settings.decoder, fit)
         self._objects = ObjectTable()
+        self._beside = SideStream(models.segmenter.device)
         self.times = StageTimes(models.segmenter.device)
 
     @property
@@ -165,6 +182,17 @@ class VideoPass:
         restore_tracker(self._tracker, state["tracker"])
 
     @torch.inference_mode()
+    def encode(self, frame: Frame) -> Features:
+        """All that `step` needs of a frame's pixels, finished on return. It needs nothing from other frames: another
+        thread may run it ahead, and on a GPU it does not wait for what `step` has queued.
+
+        Raises:
+            DeviceError: out of memory.
+        """
+        with _memory_errors(frame, self._models.segmenter.device), self._beside.work(), self.times.stage("encode"):
+            return self._models.encode(frame)
+
+    @torch.inference_mode()
     def step(
         self,
         frame: Frame,
@@ -177,7 +205,7 @@ class VideoPass:
         Args:
             frame: the next frame, in order from 0.
             given: the references on it.
-            features: the frame as this pass's models encode it, where that has been done already.
+            features: what `encode` gave for it, where that has been done already.
             upcoming: the `latency` frames after it, fewer where the clip ends.
 
         Raises:
@@ -194,8 +222,8 @@ class VideoPass:
         if not new_ids and not len(self._objects):
             return FrameResult(frame, np.zeros(frame.size, dtype=np.uint8), ())
         if features is None:
-            with self.times.stage("encode"):
-                features = self._models.encode(frame)
+            features = self.encode(frame)
+        self._beside.take_over(features.image.features, features.prior.features)
         tell_ahead(self._tracker, upcoming)
         logits: dict[int, torch.Tensor] = {}
         index_map, scores = self._follow(frame, features, new_ids, logits)

@@ -13,7 +13,8 @@ class StageTimes:
     """Seconds spent in named stages, added up; stages do not nest.
 
     Args:
-        device: waited for before and after a stage, so that queued GPU work counts where it was asked for.
+        device: its current stream is waited for before and after a stage, so that queued GPU work counts where it was
+            asked for. Threads with streams of their own do not wait for each other.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -38,4 +39,4 @@ class StageTimes:
 
     def _wait(self) -> None:
         if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+            torch.cuda.current_stream(self._device).synchronize()

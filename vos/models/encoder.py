@@ -78,7 +78,11 @@ class ImageEncoder:
         h, w = self.input_size((image.shape[0], image.shape[1]))
         # Pillow's bilinear filter, rounding to 8 bits included, is what SAM's ResizeLongestSide applies.
         resized = np.asarray(Image.fromarray(image).resize((w, h), Image.Resampling.BILINEAR))
-        x = torch.tensor(resized).to(self._device).permute(2, 0, 1)[None]
+        x = torch.tensor(resized)
+        if self._device.type == "cuda":
+            # From pinned memory the copy does not hold up this thread.
+            x = x.pin_memory().to(self._device, non_blocking=True)
+        x = x.to(self._device).permute(2, 0, 1)[None]
         side = self._encoding.input_size
         bottom, right = (side - h, side - w) if self._encoding.pad else (-h % STRIDE, -w % STRIDE)
         x = F.pad((x - self._mean) / self._std, (0, right, 0, bottom))

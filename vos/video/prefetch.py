@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from queue import Empty, Queue
 from threading import Event, Thread
@@ -18,21 +19,30 @@ class _End:
     error: BaseException | None = None
 
 
-def prefetch(frames: Iterable[T], size: int) -> Generator[T, None, None]:
+def source_of(frames: object) -> Source | None:
+    """The source that frames come from, where they are one or say so by an attribute `source`."""
+    return frames if isinstance(frames, Source) else getattr(frames, "source", None)
+
+
+def prefetch(frames: Iterable[T], size: int, source: Source | None = None) -> Generator[T, None, None]:
     """Yield the items of `frames`, read by a background thread that stays at most `size` items ahead.
 
     The thread starts with the first `next`. What it raises is raised here, after the items that came before. Closing
     the generator ends the thread as soon as the item it is reading has come, and waits for that, though not for what a
-    pipe may never send. Only Ctrl-C cuts the wait short; the thread then ends later, by itself.
+    pipe may never send. Only Ctrl-C cuts the wait short; the thread then ends later, by itself. Where `frames` is a
+    generator, the thread closes it at its end.
 
     A live source is read without this, since its frames would grow old while they wait.
+
+    Args:
+        source: where the items come from in the end, unless `frames` says so itself.
 
     Raises:
         ValueError: if `size` is below 1.
     """
     if size < 1:
         raise ValueError(f"prefetch needs room for at least one item, got {size = }")
-    source = frames if isinstance(frames, Source) else getattr(frames, "source", None)
+    source = source or source_of(frames)
     if source is not None and source.live is not None:
         return _direct(frames)
     return _prefetch(frames, size, source)
@@ -49,10 +59,11 @@ def _prefetch(frames: Iterable[T], size: int, source: Source | None) -> Generato
     def read() -> None:
         end = _End()
         try:
-            for item in frames:
-                if stop.is_set():
-                    return
-                queue.put(item)
+            with closing(frames) if isinstance(frames, Generator) else nullcontext():
+                for item in frames:
+                    if stop.is_set():
+                        return
+                    queue.put(item)
         except BaseException as error:
             end = _End(error)
         if not stop.is_set():
