@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.video.clips import encode, numbered
+from tests.video.test_properties import CLIPS
 from vos.errors import SourceError
 from vos.video import Reading, open_source
 
@@ -21,13 +22,8 @@ DECORD = Reading(reader="decord")
 @needs_decord
 @pytest.mark.parametrize(
     ("name", "how"),
-    [
-        ("a.mp4", {}),
-        ("b-frames.mp4", {"options": {"x264-params": "bframes=3:keyint=6"}}),
-        ("variable.mkv", {"pts": [7, 47, 50, 190, 191, 400, 410, 420, 500, 900, 901, 902]}),
-        ("turned.mp4", {"turn": (90, False)}),
-        ("vp9.webm", {"codec": "libvpx-vp9", "options": {"deadline": "realtime"}}),
-    ],
+    # decord cannot read interlaced MPEG-2.
+    [*((name, how) for name, how in CLIPS.items() if name != "interlaced.ts"), ("turned.mp4", {"turn": (90, False)})],
 )
 @pytest.mark.parametrize("reading", [{}, {"start": 3, "end": 9, "every": 2}])
 def test_both_readers_give_the_same(tmp_path: Path, name: str, how: dict[str, Any], reading: dict[str, int]) -> None:
@@ -51,6 +47,18 @@ def test_what_decord_cannot_open_is_refused(tmp_path: Path) -> None:
         open_source(path, reading=DECORD)
     with pytest.raises(SourceError, match="decord always turns frames upright"):
         open_source(path, reading=Reading(reader="decord", autorotate=False))
+
+
+@needs_decord
+def test_what_decord_cannot_decode_is_refused_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    how: dict[str, Any] = CLIPS["interlaced.ts"]
+    path = encode(tmp_path / "interlaced.ts", numbered(12), **how)
+    with pytest.raises(SourceError, match=r"^interlaced.ts: decord cannot read frame 0: .*; try --reader pyav$"):
+        open_source(path, reading=DECORD)
+    path.write_bytes(b"no video" * 100)
+    with pytest.raises(SourceError, match="not a video, or damaged beyond reading"):
+        open_source(path, reading=DECORD)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.skipif(INSTALLED, reason="decord is installed")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -116,3 +117,13 @@ def test_frames_at_the_very_end_arrive(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.mkv", numbered(100), options={"x264-params": "bframes=8:keyint=200"})
     with open_source(path) as source:
         assert [number_of(frame.image) for frame in source] == list(range(100))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".ppm"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_images_of_8_and_16_bits(tmp_path: Path, suffix: str, bits: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    path = tmp_path / f"image{suffix}"
+    assert cv2.imwrite(str(path), image[..., ::-1] if bits == 8 else image[..., ::-1].astype(np.uint16) * 257)
+    with open_source(path) as source:
+        assert np.array_equal(source.first().image, image)

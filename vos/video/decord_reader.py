@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from fractions import Fraction
 from functools import partial
@@ -15,6 +16,8 @@ from vos.video.container import Clock, stamps
 from vos.video.reading import Pending, Reading
 from vos.video.source import Source
 
+_SAID = re.compile(r"(?:\[[\d:]+\] \S+:\d+: )?(\S.*?)(?:\. |\n|$)")
+
 
 class DecordSource(Source):
     """A video file that decord decodes; it keeps an index of all frames, so its memory grows with the file.
@@ -27,8 +30,10 @@ class DecordSource(Source):
     """
 
     def __init__(self, path: Path, *, rate_if_unclocked: Fraction, reading: Reading) -> None:
-        self._reader = _open(path)
+        decord = _installed()
+        # First, since decord prints lines of its own about what it cannot open.
         self._unit, rate, self._stamps = stamps(path)
+        self._reader = _open(decord, path)
         if len(self._reader) != len(self._stamps):
             raise SourceError(
                 f"{path}: decord finds {len(self._reader)} frames where the file has {len(self._stamps)}; "
@@ -53,14 +58,21 @@ class DecordSource(Source):
         try:
             return self._reader[index].asnumpy()
         except Exception as error:
-            raise SourceError(f"{self.name}: decord cannot read frame {index}: {_reason(error)}") from error
+            raise SourceError(
+                f"{self.name}: decord cannot read frame {index}: {_reason(error)}; try --reader pyav"
+            ) from error
 
 
-def _open(path: Path) -> Any:
+def _installed() -> Any:
     try:
         import decord
     except ImportError as error:
         raise SourceError("the reader decord is not installed (pip install decord); leave out --reader") from error
+    decord.logging.set_level(decord.logging.QUIET)
+    return decord
+
+
+def _open(decord: Any, path: Path) -> Any:
     try:
         return decord.VideoReader(str(path))
     except Exception as error:
@@ -68,5 +80,6 @@ def _open(path: Path) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    """The first sentence of what decord says, without the time and its own source file and line before that."""
+    match = _SAID.search(str(error))
+    return match[1] if match else type(error).__name__
