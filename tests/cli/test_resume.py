@@ -17,6 +17,7 @@ from tests.cli.conftest import Ended, Vos
 from tests.cli.resumed import Runner, draw
 from tests.stand_in import stand_in_models
 from vos.models import load
+from vos.results.files import PartFile
 from vos.results.journal import FOLDER
 from vos.results.plain import pack, unpack
 from vos.types import Frame, FrameResult
@@ -102,6 +103,25 @@ def test_a_failed_run_goes_on_to_the_same_bytes(
 
 def test_the_message_says_up_to_which_frame(fail: Callable[..., str]) -> None:
     assert "frames 0 to 8 are written and valid; the same command with --resume goes on" in fail(9)
+
+
+def test_a_disk_that_was_full(track: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert track("whole").code == 0
+    write = PartFile.write
+
+    def full(self: PartFile, data: bytes) -> int:
+        if self._path.name == "00009.png":
+            raise OSError(28, "No space left on device")
+        return write(self, data)
+
+    monkeypatch.setattr(PartFile, "write", full)
+    assert track("out").error == (
+        f"vos: error: {tmp_path / 'out'}: frame 9 cannot be written: No space left on device; "
+        "all 9 frames before it are written and valid; the same command with --resume goes on"
+    )
+    monkeypatch.setattr(PartFile, "write", write)
+    assert track("out", "--resume").code == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
 def test_what_there_is_to_resume(track: Callable[..., Ended], fail: Callable[..., str], tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def _follow(
         stderr.print(f"vos: stopped {kept_text if summary.frames else 'before the first frame'}", markup=False)
         raise typer.Exit(STOPPED)
     if isinstance(problem, OutputError):
-        raise problem
+        raise type(problem)(f"{problem}{again}") from problem
     if isinstance(problem, VosError):
         raise type(problem)(f"{problem}; {valid(summary)}") from problem
     stderr.print(f"vos: ended by an error; {valid(summary)}{again}", markup=False)
