@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from vos.errors import SettingsError
+from vos.evidence import choose, hypotheses, rivalled
 from vos.models.features import FeatureMap
 from vos.models.sam import SegmentAnything
 from vos.personalize import ScaleFit, fit_scale_weights
@@ -79,7 +81,13 @@ class Segmenter:
             self._weights[object_id] = fit_scale_weights(full.cpu().numpy(), mask, self._fit)
 
     def segment(self, ids: list[int], image: FeatureMap, prompts: Prompts) -> Segmented:
-        """Run the cascade for all objects together; row i of `prompts` is object `ids[i]`."""
+        """Masks of all objects together; row i of `prompts` is object `ids[i]`.
+
+        Raises:
+            SettingsError: the tracker gives no evidence, and `decoder.first` is evidence.
+        """
+        if self._settings.first is First.EVIDENCE:
+            return self._weighed(image, prompts)
         logits = torch.full((len(prompts), *self._model.mask_size(image)), _NOTHING, device=image.features.device)
         scores = np.zeros(len(prompts), dtype=np.float32)
         active = np.flatnonzero(prompts.active)
@@ -87,6 +95,22 @@ class Segmenter:
             chosen, score = self._cascade([ids[row] for row in active], image, prompts.rows(active))
             logits[torch.from_numpy(active).to(logits.device)] = chosen
             scores[active] = score.cpu().numpy()
+        return Segmented(logits, scores)
+
+    def _weighed(self, image: FeatureMap, prompts: Prompts) -> Segmented:
+        """The most credible of several hypotheses for each object (see `vos.evidence`)."""
+        if prompts.evidence is None:
+            raise SettingsError("decoder.first=evidence needs a tracker that gives evidence; choose --tracker memory")
+        evidence = rivalled(prompts.evidence)
+        asked = hypotheses(evidence, image)
+        logits = torch.full((len(prompts), *self._model.mask_size(image)), _NOTHING, device=image.features.device)
+        scores = np.zeros(len(prompts), dtype=np.float32)
+        if len(asked.owners):
+            masks = torch.from_numpy(asked.masks).to(logits.device)
+            candidates = self._model.decode(image, asked.prompts, masks)
+            for row, found in enumerate(choose(evidence, candidates, asked.owners)):
+                if found is not None:
+                    logits[row], scores[row] = found
         return Segmented(logits, scores)
 
     def merge(self, image: FeatureMap, logits: torch.Tensor) -> np.ndarray:

@@ -43,6 +43,7 @@ class First(str, Enum):
     LARGEST_MOD_256 = "largest-mod-256"
     FITTED = "fitted"
     BEST = "best"
+    EVIDENCE = "evidence"
 
 
 class DecoderSettings(_Section):
@@ -59,7 +60,7 @@ class DecoderSettings(_Section):
         First.LARGEST,
         description="mask that step 1 hands on: largest of the three; fitted: their mix learnt on the reference "
         "(PerSAM-F); largest-mod-256: areas compared modulo 256 as in the reference program; best: highest predicted "
-        "IoU",
+        "IoU; evidence: no cascade, but of several hypotheses what agrees best with the tracker's evidence",
     )
     second_box: bool = Field(False, description="step 2 also gets the box of step 1's mask")
     positives_first: bool = Field(
@@ -143,6 +144,9 @@ class Settings(_Section):
     )
     compile: bool = Field(
         False, description="compile the encoder on the first frame of each size: minutes once, for long videos"
+    )
+    stages: bool = Field(
+        False, description="keep what the encoder's earlier stages see, for trackers that look at it (memory)"
     )
     cache_embeddings: Path | None = Field(
         None, description="folder that keeps the segmenter's embeddings, rounded to half precision, for repeated runs"

@@ -7,7 +7,7 @@ are foreground; index maps are uint8 with 0 for background.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
 from typing import TYPE_CHECKING, Protocol
@@ -65,6 +65,44 @@ class Frame:
 
 
 @dataclass(frozen=True, eq=False)
+class Evidence:
+    """What is known of where N objects are before anything is decoded, on the grid (h, w) of the decoder's logits.
+
+    Attributes:
+        belief: float32 (N, h, w), log-odds that a place is the object's, all in all.
+        carried: float32 (N, h, w), the last frame's logits where motion has carried them.
+        likeness: float32 (N, h, w), how much a place looks like the object by now, about -1 to 1.
+        first_likeness: float32 (N, h, w), the same by its references alone, which no mistake has touched.
+        least: float32 (N,), mean likeness that a mask needs to be the object.
+        area: float32 (N,), places that the object usually takes.
+    """
+
+    belief: np.ndarray
+    carried: np.ndarray
+    likeness: np.ndarray
+    first_likeness: np.ndarray
+    least: np.ndarray
+    area: np.ndarray
+
+    def __post_init__(self) -> None:
+        shape = self.belief.shape
+        if len(shape) != 3 or any(m.shape != shape for m in (self.carried, self.likeness, self.first_likeness)):
+            raise ValueError(f"evidence needs maps of one shape (N, h, w), got {shape} and others")
+        if self.least.shape != shape[:1] or self.area.shape != shape[:1]:
+            raise ValueError(f"evidence of {shape[0]} objects, got {self.least.shape = }, {self.area.shape = }")
+
+    def __len__(self) -> int:
+        return len(self.belief)
+
+    def rows(self, which: np.ndarray) -> Evidence:
+        """The rows `which`, a bool (N,) or integer index array."""
+        return Evidence(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
+
+    def __repr__(self) -> str:
+        return f"Evidence({len(self)} objects, {self.belief.shape[1]}x{self.belief.shape[2]})"
+
+
+@dataclass(frozen=True, eq=False)
 class Prompts:
     """What to ask the mask decoder, for N objects at once.
 
@@ -72,6 +110,7 @@ class Prompts:
         points: float32 (N, P, 2), xy, original pixels. Ragged rows are padded; padded points are ignored.
         labels: int8 (N, P): 1 positive, 0 negative, -1 padding.
         boxes: float32 (N, 4), xyxy inclusive, original pixels; a row of NaN is "no box".
+        evidence: maps of N objects, from trackers that have them; read with `decoder.first: evidence`.
 
     A row without a point and without a box asks for nothing: its object gets an empty mask.
     """
@@ -79,6 +118,7 @@ class Prompts:
     points: np.ndarray
     labels: np.ndarray
     boxes: np.ndarray
+    evidence: Evidence | None = None
 
     def __post_init__(self) -> None:
         points, labels, boxes = self.points, self.labels, self.boxes
@@ -92,6 +132,8 @@ class Prompts:
             raise ValueError(f"labels must be 1, 0 or -1, got {np.unique(labels)}")
         if not np.isfinite(points[labels >= 0]).all():
             raise ValueError("points that are not padding must be finite")
+        if self.evidence is not None and len(self.evidence) != len(points):
+            raise ValueError(f"evidence must be of {len(points)} objects, got {len(self.evidence)}")
 
     def __len__(self) -> int:
         return len(self.points)
@@ -108,11 +150,12 @@ class Prompts:
 
     def with_boxes(self, boxes: np.ndarray) -> Prompts:
         """The same points with other boxes, float32 (N, 4)."""
-        return Prompts(self.points, self.labels, boxes)
+        return replace(self, boxes=boxes)
 
     def rows(self, which: np.ndarray) -> Prompts:
         """The rows `which`, a bool (N,) or integer index array."""
-        return Prompts(self.points[which], self.labels[which], self.boxes[which])
+        evidence = None if self.evidence is None else self.evidence.rows(which)
+        return Prompts(self.points[which], self.labels[which], self.boxes[which], evidence)
 
     def __repr__(self) -> str:
         return f"Prompts({len(self)} objects, {self.points.shape[1]} points, {int(self.has_box.sum())} boxes)"

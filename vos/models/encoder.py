@@ -14,6 +14,7 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 
 from vos.errors import DeviceError
+from vos.models.tiny_vit import TinyVitEncoder
 from vos.models.vit import VitEncoder
 
 STRIDE = 16
@@ -32,6 +33,7 @@ class Encoding:
         channels_last: memory layout of convolutions; off, they add up in segment-anything's own order.
         precision: of matrix products and convolutions: float32, bfloat16 or float16.
         compile: torch.compile the network, which takes place on the first frame of each size.
+        stages: keep what the network's earlier stages see beside the embedding, if it is one that tells (TinyViT).
     """
 
     pad: bool = True
@@ -39,6 +41,7 @@ class Encoding:
     channels_last: bool = True
     precision: str = "float32"
     compile: bool = False
+    stages: bool = False
 
 
 class ImageEncoder:
@@ -57,6 +60,8 @@ class ImageEncoder:
         self._dtype = _DTYPES[encoding.precision]
         if isinstance(network, ImageEncoderViT):
             network = VitEncoder(network, encoding.input_size // STRIDE)
+        if isinstance(network, TinyVitEncoder):
+            network.keep_stages = encoding.stages
         self._layout = torch.channels_last if encoding.channels_last else torch.contiguous_format
         network = network.eval().requires_grad_(False).to(device).to(memory_format=self._layout)
         if self._dtype is not torch.float32:
@@ -90,7 +95,7 @@ class ImageEncoder:
 
     @torch.inference_mode()
     def embed(self, x: torch.Tensor) -> torch.Tensor:
-        """What `prepare` gave -> the embedding, float32 (C, h / 16, w / 16).
+        """What `prepare` gave -> the embedding, float32 (C, h / 16, w / 16); further channels are stages', if kept.
 
         Raises:
             DeviceError: the network could not be compiled.

@@ -24,6 +24,8 @@ class FeatureMap:
         stride: input pixels per grid cell, so that the frame covers h_in / stride rows and w_in / stride columns.
         steps: sizes of the intermediate grids through which a map is interpolated on its way to the frame, as factors
             of (h, w). SAM goes through 4 x and 16 x (its `postprocess_masks` on a prior already enlarged 4 times).
+        stages: float32 (D, h, w), what the encoder's earlier stages see of each cell, every stage's channels centred
+            and of unit length; None where that is not kept.
     """
 
     features: torch.Tensor
@@ -31,6 +33,7 @@ class FeatureMap:
     input_size: tuple[int, int]
     stride: int
     steps: tuple[int, ...] = ()
+    stages: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.features.ndim != 3:
@@ -43,6 +46,12 @@ class FeatureMap:
     def grid_size(self) -> tuple[int, int]:
         """(h, w), padding included."""
         return self.features.shape[1], self.features.shape[2]
+
+    @property
+    def covered_size(self) -> tuple[int, int]:
+        """(h, w) of the part of the grid, from the top left, that the frame covers; the rest is padding."""
+        rows, columns = (max(1, round(size / self.stride)) for size in self.input_size)
+        return rows, columns
 
     @cached_property
     def unit(self) -> torch.Tensor:

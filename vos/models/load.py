@@ -48,6 +48,7 @@ def load_models(settings: Settings, fetch: Callable[[str], Path]) -> Models:
         channels_last=settings.channels_last,
         precision=settings.precision,
         compile=settings.compile,
+        stages=settings.stages,
     )
     segmenter = SegmentAnything.load(
         settings.model,

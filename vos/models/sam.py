@@ -131,11 +131,7 @@ class SegmentAnything:
             SettingsError: an unknown name.
             WeightsError: a checkpoint that cannot be read or is of another model.
         """
-        if name not in _BUILDERS:
-            raise SettingsError(f"unknown model '{name}'; known: {', '.join(_BUILDERS)}")
-        parts = _BUILDERS[name]()
-        load_parts(parts, read_checkpoint(checkpoint), f"{checkpoint}", name)
-        return cls(name, parts, device, **options)
+        return cls(name, loaded_parts(name, checkpoint), device, **options)
 
     @torch.inference_mode()
     def encode(self, image: np.ndarray) -> FeatureMap:
@@ -148,9 +144,11 @@ class SegmentAnything:
         return self.feature_map(embedding, (image.shape[0], image.shape[1]))
 
     def feature_map(self, embedding: torch.Tensor, frame_size: tuple[int, int]) -> FeatureMap:
-        """An embedding, float32 (256, h, w), of a frame (H, W), placed on it."""
+        """An embedding, float32 (256, h, w), of a frame (H, W), placed on it; further channels are kept stages."""
         input_size = self.encoder.input_size(frame_size)
-        return FeatureMap(embedding, frame_size, input_size, STRIDE, steps=(STRIDE // _RATIO, STRIDE))
+        steps = (STRIDE // _RATIO, STRIDE)
+        stages = embedding[_CHANNELS:] if len(embedding) > _CHANNELS else None
+        return FeatureMap(embedding[:_CHANNELS], frame_size, input_size, STRIDE, steps=steps, stages=stages)
 
     def _embed(self, image: np.ndarray) -> torch.Tensor:
         return self.encoder.embed(self.encoder.prepare(image))
@@ -226,6 +224,15 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
             f"{path}: not a state dict of tensors but {type(state).__name__}; give the model's official checkpoint"
         )
     return dict(state)
+
+
+def loaded_parts(name: str, checkpoint: Path) -> Parts:
+    """A model's modules with the weights of its official checkpoint; raises as `SegmentAnything.load`."""
+    if name not in _BUILDERS:
+        raise SettingsError(f"unknown model '{name}'; known: {', '.join(_BUILDERS)}")
+    parts = _BUILDERS[name]()
+    load_parts(parts, read_checkpoint(checkpoint), f"{checkpoint}", name)
+    return parts
 
 
 def load_parts(parts: Parts, state: Mapping[str, torch.Tensor], source: str, name: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import timm
 import torch
+import torch.nn.functional as F
 from segment_anything.modeling.common import LayerNorm2d
 from torch import nn
 
@@ -21,10 +22,16 @@ _UNUSED = ("norm_head.", "head.")
 
 
 class TinyVitEncoder(nn.Module):
-    """Image (B, 3, h, w), normalised, sides multiples of 16 -> embedding (B, 256, h / 16, w / 16)."""
+    """Image (B, 3, h, w), normalised, sides multiples of 16 -> embedding (B, 256, h / 16, w / 16).
+
+    Attributes:
+        keep_stages: also give what the stages before the last see, as further channels: each stage averaged over the
+            embedding's cells, its channels centred and of unit length in every cell (64 + 128 + 160 channels).
+    """
 
     def __init__(self, out_channels: int = 256) -> None:
         super().__init__()
+        self.keep_stages = False
         body = timm.create_model("tiny_vit_5m_224", pretrained=False, num_classes=0)
         body.stages[3].downsample.conv2.conv.stride = (1, 1)
         body.head = nn.Identity()
@@ -38,7 +45,21 @@ class TinyVitEncoder(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.neck(self.body.stages(self.body.patch_embed(x)))
+        x, kept = self.body.patch_embed(x), []
+        for stage in self.body.stages:
+            x = stage(x)
+            kept.append(x)
+        embedding = self.neck(x)
+        if not self.keep_stages:
+            return embedding
+        grid = embedding.shape[2:]
+        return torch.cat([embedding.float(), *(unit_cells(F.adaptive_avg_pool2d(y, grid)) for y in kept[:-1])], dim=1)
+
+
+def unit_cells(x: torch.Tensor) -> torch.Tensor:
+    """Features (B, C, h, w) with every cell's channels centred and of unit length, float32."""
+    x = x.float()
+    return F.normalize(x - x.mean(dim=1, keepdim=True), dim=1)
 
 
 def from_official(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

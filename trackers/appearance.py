@@ -1,0 +1,107 @@
+"""What tells an object from the rest of its frame: a linear classifier of grid cells, fitted in closed form.
+
+Ridge regression from a cell's features to +1 (the object) or -1 (anything else). Its sums over cells are all that is
+kept of a frame, so a memory of any length takes the room of one, and forgetting is a weighted mean of sums. Online
+learnt target models of video object segmentation work alike (Robinson et al., Learning Fast and Robust Target Models
+for Video Object Segmentation, 2020), with iterations and a trained decoder behind them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from vos.models.features import FeatureMap
+from vos.models.tiny_vit import unit_cells
+
+# Cells this much nearer than far away in weight are counted one by one; the sum over all others is shared by objects.
+_APART = 0.02
+
+
+class Cells:
+    """A frame's cells as the classifier sees them, for any number of objects.
+
+    Features: the embedding and, where they are kept, the encoder's earlier stages, each centred and of unit length in
+    every cell, and a constant 1.
+
+    Attributes:
+        size: (h, w), the cells that the frame covers.
+        x: float32 (h * w, D + 1).
+    """
+
+    def __init__(self, image: FeatureMap) -> None:
+        self.size = image.covered_size
+        h, w = self.size
+        parts = [unit_cells(image.features[None, :, :h, :w])[0].flatten(1)]
+        if image.stages is not None:
+            parts.append(image.stages[:, :h, :w].flatten(1))
+        parts.append(torch.ones_like(parts[0][:1]))
+        self.x = torch.cat(parts).T.contiguous()
+        self._gram: torch.Tensor | None = None
+
+    @property
+    def gram(self) -> torch.Tensor:
+        """x' x over all cells, (D + 1, D + 1); made when first asked for."""
+        if self._gram is None:
+            self._gram = self.x.T @ self.x
+        return self._gram
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """A frame's part in the regression: x' W x, (D + 1, D + 1), and x' W y, (D + 1,), W of sum 1 on either side."""
+
+    gram: torch.Tensor
+    target: torch.Tensor
+
+    @classmethod
+    def of(cls, cells: Cells, share: torch.Tensor, near: float, trust: torch.Tensor | None = None) -> Sums:
+        """Of one object.
+
+        Args:
+            cells: the frame.
+            share: float32 (h, w), how much of each cell the object covers.
+            near: how many times as much, and one more, a cell beside the object counts as one far from it.
+            trust: float32 (h, w), a weight in [0, 1] for each cell; all alike by default.
+        """
+        own = share > 0.5
+        apart = 1 + near * torch.exp(-_distance(own) / 4)
+        inside, outside = torch.where(own, share, 0).flatten(), torch.where(own, 0, (1 - share) * apart).flatten()
+        if trust is not None:
+            inside, outside = inside * trust.flatten(), outside * trust.flatten()
+        inside, outside = (side / side.sum().clamp(min=1e-3) for side in (inside, outside))
+        weight = inside + outside
+        y = (2 * share - 1).flatten()
+        # What most cells far away weigh; the others are corrected for it.
+        common = weight.median()
+        which = ((weight - common).abs() > _APART * common).nonzero()[:, 0]
+        x, extra = cells.x[which], (weight - common)[which]
+        gram = common * cells.gram + (x * extra[:, None]).T @ x
+        return cls(gram, cells.x.T @ (weight * y))
+
+    def mixed(self, other: Sums, share: float) -> Sums:
+        """This and a share of another."""
+        return Sums(self.gram.lerp(other.gram, share), self.target.lerp(other.target, share))
+
+
+def solve(sums: Sums, damping: float) -> torch.Tensor:
+    """The classifier's weights, float32 (D + 1,): (x' W x + damping I)^-1 x' W y."""
+    damped = sums.gram + damping * torch.eye(len(sums.gram), device=sums.gram.device)
+    factor = torch.linalg.cholesky(damped)
+    return torch.cholesky_solve(sums.target[:, None], factor)[:, 0]
+
+
+def likeness(cells: Cells, weights: torch.Tensor) -> torch.Tensor:
+    """How much every cell looks like N objects, about -1 to 1: weights float32 (N, D + 1) -> float32 (N, h, w)."""
+    return (cells.x @ weights.T).T.reshape(len(weights), *cells.size)
+
+
+def _distance(own: torch.Tensor) -> torch.Tensor:
+    """Cells to the nearest cell of the object, float32 (h, w); infinite where it has none."""
+    if not own.any():
+        return torch.full(own.shape, torch.inf, device=own.device)
+    outside = (~own).cpu().numpy().astype(np.uint8)
+    return torch.from_numpy(cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)).to(own.device)

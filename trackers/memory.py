@@ -1,0 +1,297 @@
+"""Evidence instead of prompts: what the object looks like, learnt as it goes, and where motion carries its mask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+
+from trackers.appearance import Cells, Sums, likeness, solve
+from trackers.motion import Grid, Motion
+from vos.evidence import contrast, prompts_of
+from vos.models.features import Features
+from vos.soft import LowLogits
+from vos.types import Evidence, Frame, FrameResult, ObjectResult, Prompts
+
+# Logits are kept within these bounds, so that no frame can speak louder than the evidence of the next.
+_SURE = 6.0
+# Places of the decoder's logits to a cell of the embedding, along each axis.
+RATIO = 4
+# Of the largest area that an object has taken, what is left a frame later.
+_LARGEST_KEPT = 0.97
+# A mask holds its object in place wholly from this mean likeness on, and from an area of 1 / _HELD of the largest.
+_LIKE, _HELD = 0.3, 3.0
+
+
+class MemorySettings(BaseModel):
+    """Options of the tracker of evidence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    appearance: float = Field(4.0, ge=0, description="log-odds of a place that looks wholly like the object")
+    motion: float = Field(0.5, ge=0, description="log-odds per logit of the last mask where motion carries it surely")
+    beside: float = Field(1.0, ge=0, description="log-odds against a place that motion surely brings from outside it")
+    away: float = Field(
+        3.0, ge=0, description="log-odds against a place, per object's width away from where motion carries the mask"
+    )
+    away_limit: float = Field(4.0, ge=0, description="the most that distance can speak against a place")
+    damping: float = Field(0.01, gt=0, description="of the ridge regression")
+    near: float = Field(3.0, ge=0, description="how much more a cell beside the object teaches than one far away")
+    recent: float = Field(
+        0.3, ge=0, le=1, description="weight of recent frames in the memory; the rest is the references'"
+    )
+    rate: float = Field(0.15, ge=0, le=1, description="weight of a new frame among the recent ones")
+    min_score: float = Field(0.7, ge=0, le=1, description="predicted IoU of a mask from which the memory learns")
+    min_contrast: float = Field(
+        0.7, ge=0, le=1, description="how far a mask must stand out from what is beside it, against usual, to be learnt"
+    )
+    least: float = Field(0.0, ge=-1, le=1, description="mean likeness of a mask that is the object")
+    return_margin: float = Field(0.2, ge=0, le=1, description="how much more likeness it takes to come back")
+
+
+@dataclass(frozen=True, eq=False)
+class _Object:
+    """One object.
+
+    Attributes:
+        reference: sums over its reference frames, their mean.
+        references: how many those are.
+        recent: sums over the frames that were learnt; None before the first.
+        first, now: the classifier of the references alone, and the one with memory, float32 (D + 1,).
+        logits: float32 (h, w), the last frame's, limited to +-6 and to the final mask.
+        area: places of the grid that the object usually takes.
+        largest: those that it took at most, slowly forgotten.
+        hold: how much the last mask ties the object to its place, in [0, 1]; 0 where it was lost.
+        lost: it had no mask in the last frame.
+        contrast: what is usual; None before the first frame that was tracked.
+    """
+
+    reference: Sums
+    references: int
+    recent: Sums | None
+    first: torch.Tensor
+    now: torch.Tensor
+    logits: np.ndarray
+    area: float
+    largest: float
+    hold: float = 1.0
+    lost: bool = False
+    contrast: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What is made of a frame once, however many objects there are."""
+
+    frame: Frame
+    cells: Cells
+    grid: Grid
+    grey: np.ndarray
+
+
+class MemoryTracker:
+    """What the object looks like, learnt from trusted frames, weighed against where motion carries its mask.
+
+    Appearance: a classifier of grid cells in closed form, of the references and of recent frames. Motion: dense flow
+    (DIS, OpenCV) carries the last logits; a place counts less the farther it is from them. How much they tie the object
+    to its place falls with the mask's likeness and with its area, so that an object that is covered is looked for ever
+    farther away, and one that is lost everywhere. After a cut, motion says nothing.
+
+    The memory learns from a frame if the decoder is sure of its mask and the mask stands out from what is beside it,
+    for the references' classifier, as it usually does.
+    """
+
+    Settings: ClassVar[type[BaseModel]] = MemorySettings
+
+    def __init__(self, settings: MemorySettings) -> None:
+        self._settings = settings
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._objects: dict[int, _Object] = {}
+        self._seen: _Seen | None = None
+        self._last: np.ndarray | None = None  # grey picture of the last frame
+        self._evidence: Evidence | None = None
+
+    def add(self, object_id: int, frame: Frame, features: Features, mask: np.ndarray) -> None:
+        seen = self._look(frame, features)
+        shares = seen.grid.shares(mask)
+        sums = Sums.of(seen.cells, self._share(shares, seen.cells), self._settings.near)
+        known = self._objects.get(object_id)
+        count = 1 if known is None else known.references + 1
+        reference = sums if known is None else known.reference.mixed(sums, 1 / count)
+        recent = None if known is None else known.recent
+        first, now = solve(reference, self._settings.damping), self._solved(reference, recent)
+        area = float(shares.sum())
+        logits = (2 * shares - 1) * _SURE
+        self._objects[object_id] = _Object(reference, count, recent, first, now, logits, area, area)
+        self._evidence = None
+
+    def locate(self, frame: Frame, features: Features) -> Prompts:
+        seen = self._look(frame, features)
+        if self._evidence is None:
+            self._evidence = self._weighed(seen)
+        return prompts_of(self._evidence, features.image)
+
+    def update(self, result: FrameResult) -> None:
+        seen, evidence = self._seen, self._evidence
+        assert seen is not None and evidence is not None, "a frame is located before its result comes"
+        rows = {object_id: row for row, object_id in enumerate(self._objects)}
+        for found in result.objects:
+            if not found.given:
+                row = evidence.rows(np.array([rows[found.id]]))
+                self._objects[found.id] = self._after(self._objects[found.id], found, result, row)
+        self._last, self._seen, self._evidence = seen.grey, None, None
+
+    def state(self) -> dict[str, Any]:
+        kept = ("references", "logits", "area", "largest", "hold", "lost", "contrast")
+        objects = {
+            str(i): {
+                **{name: getattr(known, name) for name in kept},
+                "reference": _plain(known.reference),
+                "recent": _plain(known.recent),
+            }
+            for i, known in self._objects.items()
+        }
+        return {"objects": objects, "last": self._last}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        for i, kept in state["objects"].items():
+            reference, recent = _sums(kept["reference"]), _sums(kept["recent"])
+            assert reference is not None
+            learnt = {
+                "reference": reference,
+                "recent": recent,
+                "first": solve(reference, self._settings.damping),
+                "now": self._solved(reference, recent),
+            }
+            self._objects[int(i)] = _Object(**{**kept, **learnt})
+        self._last = state["last"]
+
+    def _look(self, frame: Frame, features: Features) -> _Seen:
+        if self._seen is None or self._seen.frame is not frame:
+            grid = Grid(features.image, RATIO)
+            self._seen, self._evidence = _Seen(frame, Cells(features.image), grid, grid.grey(frame.image)), None
+        return self._seen
+
+    def _solved(self, reference: Sums, recent: Sums | None) -> torch.Tensor:
+        mixed = reference if recent is None else reference.mixed(recent, self._settings.recent)
+        return solve(mixed, self._settings.damping)
+
+    def _weighed(self, seen: _Seen) -> Evidence:
+        """All that is known of the objects on this frame."""
+        objects, cells, grid = list(self._objects.values()), seen.cells, seen.grid
+        if not objects:
+            none, nobody = np.zeros((0, *grid.size), np.float32), np.zeros(0, np.float32)
+            return Evidence(none, none, none, none, nobody, nobody)
+        now, first = (
+            _on_grid(likeness(cells, torch.stack(weights).to(cells.x.device)), cells, grid)
+            for weights in ([known.now for known in objects], [known.first for known in objects])
+        )
+        motion = None
+        if self._last is not None and self._last.shape == seen.grey.shape and not seen.frame.cut:
+            motion = Motion(grid, self._last, seen.grey, self._flow)
+        carried = np.stack([self._carried(known, seen, motion) for known in objects])
+        belief = np.stack(
+            [
+                self._belief(known, like, where, motion, grid)
+                for known, like, where in zip(objects, now, carried, strict=True)
+            ]
+        )
+        margin = self._settings.return_margin
+        least = np.array([self._settings.least + margin * known.lost for known in objects], dtype=np.float32)
+        areas = np.array([known.area for known in objects], dtype=np.float32)
+        return Evidence(belief, carried, now, first, least, areas)
+
+    def _carried(self, known: _Object, seen: _Seen, motion: Motion | None) -> np.ndarray:
+        """The last logits where they are now; after a cut, nowhere."""
+        if motion is not None:
+            return motion.carry(known.logits, -_SURE)
+        if seen.frame.cut and self._last is not None:
+            return np.full_like(known.logits, -_SURE)
+        return known.logits
+
+    def _belief(
+        self, known: _Object, like: np.ndarray, carried: np.ndarray, motion: Motion | None, grid: Grid
+    ) -> np.ndarray:
+        """Log-odds that a place is the object's, float32 (h, w)."""
+        settings, hold = self._settings, known.hold
+        limit = 1.25 * settings.appearance
+        looks = np.clip(settings.appearance * like, -limit, limit)
+        inside = carried > 0
+        if not inside.any():
+            return looks
+        trust = np.ones(grid.size, np.float32)
+        if motion is not None:
+            rows, columns = grid.covered
+            trust[:rows, :columns] = motion.trust
+        # The same precise distances whatever else is computed: OpenCV's fast ones differ from call to call.
+        far = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        away = np.minimum(settings.away_limit, settings.away * far / max(4.0, np.sqrt(known.largest)))
+        against = hold * away + settings.beside * trust * np.clip(-carried, 0, 4) / 4
+        return looks + np.where(inside, hold * settings.motion * trust * np.clip(carried, 0, 4), -against)
+
+    def _after(self, known: _Object, found: ObjectResult, result: FrameResult, evidence: Evidence) -> _Object:
+        """An object after a frame, from its final mask and its own row of the evidence."""
+        assert self._seen is not None
+        cells, grid, settings = self._seen.cells, self._seen.grid, self._settings
+        shares = grid.shares(result.index_map == found.id)
+        logits = _final_logits(result, found.id, shares)
+        inside = logits > 0
+        if not inside.any():
+            return replace(known, logits=logits, hold=0.0, lost=True)
+        taken = float(shares.sum())
+        largest = max(_LARGEST_KEPT * known.largest, taken)
+        area = 0.9 * known.area + 0.1 * taken
+        like, first = evidence.likeness[0], evidence.first_likeness[0]
+        hold = np.clip(like[inside].mean() / _LIKE, 0, 1) * np.clip(_HELD * taken / largest, 0, 1)
+        after = replace(known, logits=logits, area=area, largest=largest, hold=float(hold), lost=False)
+        standing = float(contrast(torch.from_numpy(first), torch.from_numpy(inside)[None], area)[0])
+        usual = standing if known.contrast is None else known.contrast
+        if found.score < settings.min_score or standing < settings.min_contrast * usual:
+            return replace(after, contrast=usual)
+        sums = Sums.of(cells, self._share(shares, cells), settings.near)
+        recent = sums if known.recent is None else known.recent.mixed(sums, settings.rate)
+        now = self._solved(known.reference, recent)
+        return replace(after, recent=recent, now=now, contrast=0.9 * usual + 0.1 * standing)
+
+    def _share(self, shares: np.ndarray, cells: Cells) -> torch.Tensor:
+        """How much of every cell an object covers, float32 (h, w), from how much of every place."""
+        (h, w), ratio = cells.size, RATIO
+        averaged = shares[: h * ratio, : w * ratio].reshape(h, ratio, w, ratio).mean(axis=(1, 3))
+        return torch.from_numpy(averaged).to(cells.x.device)
+
+
+def _final_logits(result: FrameResult, object_id: int, shares: np.ndarray) -> np.ndarray:
+    """An object's logits, float32 (h, w), within +-6: the decoder's own, where the final mask agrees."""
+    soft = result.soft
+    if not isinstance(soft, LowLogits) or object_id not in soft.ids or soft.logits.shape[1:] != shares.shape:
+        return (2 * shares - 1) * _SURE
+    own = soft.logits[soft.ids.index(object_id)].astype(np.float32)
+    # Where other objects have won the place, or most of it, it is not this one's.
+    return np.clip(np.minimum(own, (4 * shares - 1) * _SURE), -_SURE, _SURE)
+
+
+def _on_grid(maps: torch.Tensor, cells: Cells, grid: Grid) -> np.ndarray:
+    """Maps of cells enlarged to places, float32 (N, h, w); nothing looks like the object in the padding."""
+    (h, w), (n, _, _) = cells.size, maps.shape
+    whole = np.full((n, *grid.size), -1, np.float32)
+    large = F.interpolate(maps[:, None], (RATIO * h, RATIO * w), mode="bilinear", align_corners=False)
+    whole[:, : RATIO * h, : RATIO * w] = large[:, 0].cpu().numpy()
+    return whole
+
+
+def _moved(sums: Sums, device: torch.device) -> Sums:
+    return Sums(sums.gram.to(device), sums.target.to(device))
+
+
+def _plain(sums: Sums | None) -> list[np.ndarray] | None:
+    return None if sums is None else [sums.gram.cpu().numpy(), sums.target.cpu().numpy()]
+
+
+def _sums(kept: list[np.ndarray] | None) -> Sums | None:
+    return None if kept is None else Sums(torch.from_numpy(kept[0]), torch.from_numpy(kept[1]))

@@ -1,0 +1,231 @@
+"""From evidence to masks: which hypotheses to decode, and which of their candidates to believe.
+
+Segment Anything draws edges well and does not know which of many things is meant; the evidence knows where, and draws
+badly. So the decoder is asked twice for every object, once with the region that all evidence together speaks for and
+once with the mask that motion carries here, each as a box, points and a mask; and of its six answers that is taken
+which agrees best with the evidence. Where an occluder divides the object and no answer has all of it, answers are
+joined if that agrees better.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from vos.models.features import FeatureMap
+from vos.types import Candidates, Evidence, Prompts
+
+# Points per hypothesis, and the pixels by which its box is grown.
+_POINTS, _MARGIN = 3, 3.0
+# Parts of a region lighter than this share of its heaviest are noise; a part far from the last mask weighs less.
+_LIGHTEST, _ANYWHERE = 0.06, 0.3
+# The mask prompt: SAM's own low-resolution logits lie within about +-8 in its training.
+_MASK_LIMIT, _CARRIED_GAIN = 8.0, 1.5
+# What a candidate is worth, per unit: how its places stand out in likeness to the references, its soft IoU with the
+# belief, its predicted IoU, and (against it) the logarithm of its change of area.
+_CONTRAST, _AGREEMENT, _SCORE, _CHANGE = 0.8, 0.6, 0.15, 0.1
+# What is beside a candidate speaks against it half as much as what is in it speaks for it.
+_BESIDE = 0.5
+# A candidate may join the chosen one if it is at least this sure and adds this much soft IoU; at most so many do.
+_JOIN_SCORE, _JOIN_GAIN, _JOINED = 0.6, 0.02, 3
+
+
+@dataclass(frozen=True, eq=False)
+class Hypotheses:
+    """What to ask the decoder for N objects.
+
+    Attributes:
+        prompts: R rows, points and a box each.
+        masks: float32 (R, h, w), the mask prompts.
+        owners: int64 (R,), the object, 0 to N - 1, that each row is about, ascending.
+    """
+
+    prompts: Prompts
+    masks: np.ndarray
+    owners: np.ndarray
+
+
+def hypotheses(evidence: Evidence, image: FeatureMap) -> Hypotheses:
+    """Up to two per object: the region of the belief, and the mask that motion has carried here."""
+    asked, masks, owners = [], [], []
+    for row, (belief, carried) in enumerate(zip(evidence.belief, evidence.carried, strict=True)):
+        probability, last = _sigmoid(belief), _sigmoid(carried)
+        for region, weight, mask in (
+            (_region(probability, last), probability, belief),
+            (carried > 0, last, _CARRIED_GAIN * carried),
+        ):
+            if region.any():
+                asked.append((_points(region, weight), _box(region)))
+                masks.append(np.clip(mask, -_MASK_LIMIT, _MASK_LIMIT))
+                owners.append(row)
+    shape = (0, *evidence.belief.shape[1:])
+    stacked = np.stack(masks).astype(np.float32) if masks else np.zeros(shape, np.float32)
+    return Hypotheses(_on_frame(asked, evidence, image), stacked, np.array(owners, dtype=np.int64))
+
+
+def prompts_of(evidence: Evidence, image: FeatureMap) -> Prompts:
+    """One row per object, for a decoder that takes no more: points in the region of the belief, and its box."""
+    asked = []
+    for belief, carried in zip(evidence.belief, evidence.carried, strict=True):
+        probability = _sigmoid(belief)
+        region = _region(probability, _sigmoid(carried))
+        asked.append((_points(region, probability), _box(region)) if region.any() else None)
+    found = _on_frame(asked, evidence, image)
+    return Prompts(found.points, found.labels, found.boxes, evidence)
+
+
+def rivalled(evidence: Evidence) -> Evidence:
+    """Objects compete: what speaks for another object at a place speaks against this one, once it is likely there."""
+    belief = evidence.belief
+    if len(belief) < 2:
+        return evidence
+    ordered = np.sort(belief, axis=0)
+    best, second = ordered[-1], ordered[-2]
+    others = np.where(belief == best, second, best)
+    return Evidence(
+        belief - np.maximum(others, 0),
+        evidence.carried,
+        evidence.likeness,
+        evidence.first_likeness,
+        evidence.least,
+        evidence.area,
+    )
+
+
+def choose(evidence: Evidence, candidates: Candidates, owners: np.ndarray) -> list[tuple[torch.Tensor, float] | None]:
+    """For each object the most credible of its candidates, logits float (h, w), and its predicted IoU.
+
+    Args:
+        evidence: of N objects.
+        candidates: R rows, K candidates each.
+        owners: int64 (R,), as in `Hypotheses`.
+
+    Returns:
+        N entries; None where nothing looks like the object.
+    """
+    chosen: list[tuple[torch.Tensor, float] | None] = []
+    for row in range(len(evidence)):
+        which = torch.from_numpy(np.flatnonzero(owners == row)).to(candidates.logits.device)
+        logits, scores = candidates.logits[which].flatten(0, 1), candidates.scores[which].flatten().clamp(max=1)
+        chosen.append(_chosen(evidence.rows(np.array([row])), logits, scores) if len(logits) else None)
+    return chosen
+
+
+def contrast(likeness: torch.Tensor, masks: torch.Tensor, area: float) -> torch.Tensor:
+    """How far masks stand out: mean likeness inside, less half the mean just outside.
+
+    Args:
+        likeness: float (h, w).
+        masks: bool (K, h, w), none empty.
+        area: of the object, in places; it decides how wide "just outside" is.
+
+    Returns:
+        float (K,).
+    """
+    reach = max(1, int(0.25 * np.sqrt(area)) // 2)
+    hard = masks[:, None].float()
+    grown = F.max_pool2d(hard, (2 * reach + 1, 1), stride=1, padding=(reach, 0))
+    grown = F.max_pool2d(grown, (1, 2 * reach + 1), stride=1, padding=(0, reach))[:, 0]
+    ring = grown - hard[:, 0]
+    return _mean(likeness, hard[:, 0]) - _BESIDE * _mean(likeness, ring)
+
+
+def _chosen(evidence: Evidence, logits: torch.Tensor, scores: torch.Tensor) -> tuple[torch.Tensor, float] | None:
+    """One object's choice among candidates, logits (K, h, w) and scores (K,)."""
+    device, area = logits.device, float(evidence.area[0])
+    belief, like, first = (
+        torch.from_numpy(maps[0]).to(device) for maps in (evidence.belief, evidence.likeness, evidence.first_likeness)
+    )
+    masks = logits > 0
+    real = masks.flatten(1).any(1)
+    real[real.clone()] = _mean(like, masks[real].float()) > float(evidence.least[0])
+    logits, scores, masks = logits[real], scores[real], masks[real]
+    if not len(logits):
+        return None
+    believed = belief.sigmoid()
+    soft = logits.clamp(-12, 12).sigmoid()
+    change = ((soft.flatten(1).sum(1) + 1) / (area + 1)).log().abs()
+    agreement = _soft_iou(soft, believed)
+    worth = _CONTRAST * contrast(first, masks, area) + _AGREEMENT * agreement + _SCORE * scores - _CHANGE * change
+    best = int(worth.argmax())
+    answer, score, agreed = logits[best], float(scores[best]), float(agreement[best])
+    sure = scores >= _JOIN_SCORE
+    for _ in range(_JOINED):
+        joined = torch.maximum(answer, logits)
+        agreement = torch.where(sure, _soft_iou(joined.clamp(-12, 12).sigmoid(), believed), 0)
+        more = int(agreement.argmax())
+        if float(agreement[more]) <= agreed + _JOIN_GAIN:
+            break
+        answer, score, agreed = joined[more], min(score, float(scores[more])), float(agreement[more])
+    return answer, score
+
+
+def _mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Mean of values (h, w) under weights (K, h, w): (K,); 0 where all weights are 0."""
+    return (values * weights).flatten(1).sum(1) / weights.flatten(1).sum(1).clamp(min=1)
+
+
+def _soft_iou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Of probabilities (K, h, w) and (h, w): (K,)."""
+    return torch.minimum(a, b).flatten(1).sum(1) / torch.maximum(a, b).flatten(1).sum(1).clamp(min=1e-6)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-x)), dtype=np.float32)
+
+
+def _region(probability: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """The places of an object, bool (h, w): more likely than not, in parts that weigh enough."""
+    count, parts = cv2.connectedComponents((probability > 0.5).astype(np.uint8), connectivity=8)
+    weight = probability * (_ANYWHERE + last)
+    weights = np.bincount(parts.ravel(), weight.ravel(), minlength=count)
+    weights[0] = 0
+    return np.asarray((weights >= _LIGHTEST * weights.max()) & (weights > 0))[parts]
+
+
+def _box(region: np.ndarray) -> np.ndarray:
+    """Edges of a region, bool (h, w), not empty, in places: x0, y0, x1, y1, from the grid's corner."""
+    columns, rows = np.flatnonzero(region.any(axis=0)), np.flatnonzero(region.any(axis=1))
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
+
+
+def _points(region: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Middles of up to `_POINTS` places deep inside a region, not close together, where it weighs much: (P, 2), xy."""
+    left, weight = np.pad(region.astype(np.uint8), 1), np.pad(weight, 1)
+    points: list[tuple[float, float]] = []
+    for _ in range(_POINTS):
+        depth = cv2.distanceTransform(left, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).round(3) * weight
+        y, x = np.unravel_index(depth.argmax(), depth.shape)
+        if depth[y, x] <= (0.3 if points else 0):
+            break
+        points.append((float(x) - 0.5, float(y) - 0.5))
+        cv2.circle(left, (int(x), int(y)), max(1, int(0.7 * depth[y, x])), 0, thickness=-1)
+    return np.array(points, dtype=np.float64).reshape(-1, 2)
+
+
+def _on_frame(
+    asked: list[tuple[np.ndarray, np.ndarray] | None] | list[tuple[np.ndarray, np.ndarray]],
+    evidence: Evidence,
+    image: FeatureMap,
+) -> Prompts:
+    """Points and boxes on the grid, from its corner, as prompts in pixels of the frame; None asks for nothing."""
+    points = np.zeros((len(asked), _POINTS, 2), dtype=np.float32)
+    labels = np.full(points.shape[:2], -1, dtype=np.int8)
+    boxes = np.full((len(asked), 4), np.nan, dtype=np.float32)
+    h, w = image.frame_size
+    step = image.stride * image.grid_size[0] / evidence.belief.shape[1]
+    scale = step * np.array([w / image.input_size[1], h / image.input_size[0]])
+    corner = np.array([w - 1, h - 1], dtype=np.float64)
+    for row, one in enumerate(asked):
+        if one is None:
+            continue
+        inside, box = one
+        points[row, : len(inside)] = np.clip(inside * scale - 0.5, 0, corner)
+        labels[row, : len(inside)] = 1
+        low, high = box[:2] * scale - 0.5 - _MARGIN, box[2:] * scale - 0.5 + _MARGIN
+        boxes[row] = [*np.clip(low, 0, corner), *np.clip(high, 0, corner)]
+    return Prompts(points, labels, boxes)
