@@ -119,7 +119,7 @@ class MemoryTracker:
 
     def add(self, object_id: int, frame: Frame, features: Features, mask: np.ndarray) -> None:
         seen = self._look(frame, features)
-        shares = seen.grid.shares(mask)
+        shares = _at_least_one(seen.grid.shares(mask))
         sums = Sums.of(seen.cells, self._share(shares, seen.cells), self._settings.near)
         known = self._objects.get(object_id)
         count = 1 if known is None else known.references + 1
@@ -135,11 +135,15 @@ class MemoryTracker:
         seen = self._look(frame, features)
         if self._evidence is None:
             self._evidence = self._weighed(seen)
-        return prompts_of(self._evidence, features.image)
+        prompts = prompts_of(self._evidence, features.image)
+        lost = np.array([known.lost for known in self._objects.values()], dtype=bool)
+        return prompts.with_boxes(np.where(lost[:, None], np.float32(np.nan), prompts.boxes))
 
     def update(self, result: FrameResult) -> None:
-        seen, evidence = self._seen, self._evidence
-        assert seen is not None and evidence is not None, "a frame is located before its result comes"
+        seen = self._seen
+        if seen is None:
+            return
+        evidence = self._weighed(seen) if self._evidence is None else self._evidence
         rows = {object_id: row for row, object_id in enumerate(self._objects)}
         for found in result.objects:
             if not found.given:
@@ -239,7 +243,7 @@ class MemoryTracker:
         """An object after a frame, from its final mask and its own row of the evidence."""
         assert self._seen is not None
         cells, grid, settings = self._seen.cells, self._seen.grid, self._settings
-        shares = grid.shares(result.index_map == found.id)
+        shares = _at_least_one(grid.shares(result.index_map == found.id))
         logits = _final_logits(result, found.id, shares)
         inside = logits > 0
         if not inside.any():
@@ -263,7 +267,13 @@ class MemoryTracker:
         """How much of every cell an object covers, float32 (h, w), from how much of every place."""
         (h, w), ratio = cells.size, RATIO
         averaged = shares[: h * ratio, : w * ratio].reshape(h, ratio, w, ratio).mean(axis=(1, 3))
-        return torch.from_numpy(averaged).to(cells.x.device)
+        return torch.from_numpy(_at_least_one(averaged)).to(cells.x.device)
+
+
+def _at_least_one(shares: np.ndarray) -> np.ndarray:
+    """Shares enlarged, if need be, until what holds most of a small object counts as all its own."""
+    most = float(shares.max())
+    return shares / most if 0 < most <= 0.5 else shares
 
 
 def _final_logits(result: FrameResult, object_id: int, shares: np.ndarray) -> np.ndarray:

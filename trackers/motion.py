@@ -36,8 +36,9 @@ class Grid:
         """How much of every place a mask, bool (H, W), covers: float32 (h, w) in [0, 1], 0 in the padding."""
         shares = np.zeros(self.size, np.float32)
         rows, columns = self.covered
-        # Averaging whole pixels, which cv2's own INTER_AREA does not do where it enlarges.
-        shares[:rows, :columns] = cv2.resize(mask.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
+        # One axis after the other: where it enlarges along either, OpenCV averages along neither and loses pixels.
+        flat = cv2.resize(mask.astype(np.float32), (mask.shape[1], rows), interpolation=cv2.INTER_AREA)
+        shares[:rows, :columns] = cv2.resize(flat, (columns, rows), interpolation=cv2.INTER_AREA)
         return shares
 
     def grey(self, image: np.ndarray) -> np.ndarray:

@@ -73,6 +73,8 @@ def prompts_of(evidence: Evidence, image: FeatureMap) -> Prompts:
     for belief, carried in zip(evidence.belief, evidence.carried, strict=True):
         probability = _sigmoid(belief)
         region = _region(probability, _sigmoid(carried))
+        if not region.any():
+            region, probability = carried > 0, _sigmoid(carried)
         asked.append((_points(region, probability), _box(region)) if region.any() else None)
     found = _on_frame(asked, evidence, image)
     return Prompts(found.points, found.labels, found.boxes, evidence)
