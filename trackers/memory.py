@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -235,7 +236,7 @@ class MemoryTracker:
             trust[:rows, :columns] = motion.trust
         # The same precise distances whatever else is computed: OpenCV's fast ones differ from call to call.
         far = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        away = np.minimum(settings.away_limit, settings.away * far / max(4.0, np.sqrt(known.largest)))
+        away = np.minimum(settings.away_limit, settings.away * far / max(4.0, math.sqrt(known.largest)))
         against = hold * away + settings.beside * trust * np.clip(-carried, 0, 4) / 4
         return looks + np.where(inside, hold * settings.motion * trust * np.clip(carried, 0, 4), -against)
 

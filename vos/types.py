@@ -90,6 +90,9 @@ class Evidence:
             raise ValueError(f"evidence needs maps of one shape (N, h, w), got {shape} and others")
         if self.least.shape != shape[:1] or self.area.shape != shape[:1]:
             raise ValueError(f"evidence of {shape[0]} objects, got {self.least.shape = }, {self.area.shape = }")
+        kinds = {name: getattr(self, name).dtype for name in self.__dataclass_fields__}
+        if any(kind != np.float32 for kind in kinds.values()):
+            raise ValueError(f"evidence must be float32, got {kinds}")
 
     def __len__(self) -> int:
         return len(self.belief)

@@ -1,0 +1,151 @@
+"""Hypotheses and the choice among candidates, on drawn maps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from vos.evidence import choose, contrast, hypotheses, prompts_of, rivalled
+from vos.models.features import FeatureMap
+from vos.types import Candidates, Evidence
+
+# A frame of 120 x 160 pixels on 24 x 32 places of 5 pixels, 6 x 8 cells.
+PLACES, FRAME = (24, 32), (120, 160)
+IMAGE = FeatureMap(torch.zeros(4, 6, 8), FRAME, FRAME, 20)
+
+
+def _logits(top: int, left: int, bottom: int, right: int, sure: float = 5.0) -> np.ndarray:
+    logits = np.full(PLACES, -sure, np.float32)
+    logits[top:bottom, left:right] = sure
+    return logits
+
+
+BOX = (4, 6, 14, 16)
+HERE, ELSEWHERE, NOWHERE = _logits(*BOX), _logits(12, 20, 22, 30), np.full(PLACES, -5, np.float32)
+
+
+def _evidence(
+    beliefs: list[np.ndarray], carried: list[np.ndarray] | None = None, least: float = 0.0, area: float = 100.0
+) -> Evidence:
+    belief = np.stack(beliefs)
+    n, likeness = len(belief), np.tanh(belief)
+    return Evidence(
+        belief,
+        belief if carried is None else np.stack(carried),
+        likeness,
+        likeness,
+        np.full(n, least, np.float32),
+        np.full(n, area, np.float32),
+    )
+
+
+def _candidates(*rows: list[np.ndarray], score: float = 0.9) -> Candidates:
+    logits = torch.from_numpy(np.stack([np.stack(row) for row in rows]))
+    return Candidates(logits, torch.full(logits.shape[:2], score))
+
+
+def test_there_are_two_hypotheses_with_box_and_points_inside() -> None:
+    asked = hypotheses(_evidence([HERE, ELSEWHERE], [ELSEWHERE, ELSEWHERE]), IMAGE)
+    assert asked.owners.tolist() == [0, 0, 1, 1]
+    np.testing.assert_array_equal(asked.masks, np.stack([HERE, 1.5 * ELSEWHERE, ELSEWHERE, 1.5 * ELSEWHERE]))
+    # Places 6 to 15 are pixels 30 to 79, and the box is 3 larger.
+    np.testing.assert_allclose(asked.prompts.boxes[0], [29.5 - 3, 19.5 - 3, 79.5 + 3, 69.5 + 3])
+    for row, region in enumerate([HERE, ELSEWHERE, ELSEWHERE, ELSEWHERE]):
+        points = asked.prompts.points[row][asked.prompts.labels[row] == 1]
+        assert len(points)
+        assert all(region[int((y + 0.5) // 5), int((x + 0.5) // 5)] > 0 for x, y in points)
+
+
+def test_what_is_empty_is_not_asked_for() -> None:
+    asked = hypotheses(_evidence([NOWHERE, HERE], [NOWHERE, NOWHERE]), IMAGE)
+    assert asked.owners.tolist() == [1]
+    assert not len(hypotheses(_evidence([NOWHERE]), IMAGE).owners)
+    assert prompts_of(_evidence([NOWHERE, HERE]), IMAGE).active.tolist() == [False, True]
+
+
+def test_specks_are_no_part_of_the_region() -> None:
+    belief = HERE.copy()
+    belief[20, 30] = 5
+    (box,) = prompts_of(_evidence([belief], [HERE]), IMAGE).boxes
+    assert box[2] < 100
+
+
+def test_a_lone_place_is_not_lost() -> None:
+    """Where nothing is likely, prompts say where the object was, so that a reference smaller than a place has some."""
+    prompts = prompts_of(_evidence([NOWHERE], [_logits(5, 5, 6, 6)]), IMAGE)
+    assert prompts.active.all()
+
+
+@given(arrays(np.float32, (3, *PLACES), elements=st.floats(-9, 9, width=32)))
+def test_no_place_is_believed_to_be_two_objects(belief: np.ndarray) -> None:
+    after = rivalled(_evidence(list(belief))).belief
+    assert ((after > 0).sum(axis=0) <= 1).all()
+    assert (after <= belief).all()
+    alone = (np.sort(belief, axis=0)[-2] <= 0)[None] & (belief == belief.max(axis=0))
+    np.testing.assert_array_equal(after[alone], belief[alone])
+
+
+def test_a_lone_object_has_no_rival() -> None:
+    evidence = _evidence([HERE])
+    assert rivalled(evidence) is evidence
+
+
+def test_the_candidate_that_agrees_is_chosen() -> None:
+    shifted, whole = np.roll(HERE, 3, axis=1), np.full(PLACES, 5, np.float32)
+    for order in ([0, 1, 2], [2, 0, 1]):
+        row = [[HERE, shifted, whole][k] for k in order]
+        (chosen,) = choose(_evidence([HERE]), _candidates(row), np.array([0]))
+        assert chosen is not None
+        np.testing.assert_array_equal(chosen[0].numpy(), HERE)
+        assert chosen[1] == pytest.approx(0.9)
+
+
+def test_the_surer_of_equals_is_chosen() -> None:
+    candidates = Candidates(_candidates([HERE, 1.01 * HERE]).logits, torch.tensor([[0.6, 0.9]]))
+    (chosen,) = choose(_evidence([HERE]), candidates, np.array([0]))
+    assert chosen is not None
+    assert chosen[1] == pytest.approx(0.9)
+
+
+def test_what_does_not_look_like_the_object_is_no_answer() -> None:
+    evidence = _evidence([HERE, HERE], least=0.2)
+    chosen = choose(evidence, _candidates([ELSEWHERE, NOWHERE], [HERE, NOWHERE]), np.array([0, 1]))
+    assert chosen[0] is None
+    assert chosen[1] is not None
+
+
+def test_an_object_without_candidates_has_no_answer() -> None:
+    assert choose(_evidence([HERE, NOWHERE]), _candidates([HERE]), np.array([0]))[1] is None
+
+
+def test_parts_on_both_sides_of_an_occluder_are_joined() -> None:
+    left, right = _logits(4, 6, 14, 10), _logits(4, 12, 14, 16)
+    both = np.maximum(left, right)
+    (chosen,) = choose(_evidence([both]), _candidates([left, right, NOWHERE]), np.array([0]))
+    assert chosen is not None
+    np.testing.assert_array_equal(chosen[0].numpy() > 0, both > 0)
+
+
+def test_objects_do_not_depend_on_each_other() -> None:
+    rng = np.random.default_rng(0)
+    beliefs = [HERE, ELSEWHERE, _logits(1, 1, 9, 30)]
+    rows = [[belief + rng.normal(0, 4, PLACES).astype(np.float32) for _ in range(3)] for belief in beliefs]
+    together = choose(_evidence(beliefs), _candidates(*rows), np.arange(3))
+    for k in range(3):
+        (alone,) = choose(_evidence([beliefs[k]]), _candidates(rows[k]), np.array([0]))
+        assert alone is not None
+        assert together[k] is not None
+        torch.testing.assert_close(together[k][0], alone[0], rtol=0, atol=0)  # type: ignore[index]
+
+
+def test_contrast_is_inside_less_half_the_ring() -> None:
+    likeness = torch.from_numpy(np.where(HERE > 0, 0.8, -0.4).astype(np.float32))
+    mask = torch.from_numpy(HERE > 0)
+    everything = torch.ones_like(mask)
+    found = contrast(likeness, torch.stack([mask, everything]), area=100.0)
+    assert float(found[0]) == pytest.approx(0.8 + 0.2)
+    assert float(found[1]) == pytest.approx(float(likeness.mean())), "there is nothing beside all"

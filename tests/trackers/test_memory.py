@@ -1,0 +1,250 @@
+"""The tracker of evidence: its classifier against the plain regression, motion against known shifts, its memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tests.trackers.scenes import result, texture
+from trackers.appearance import Cells, Sums, likeness, solve
+from trackers.memory import MemorySettings, MemoryTracker
+from trackers.motion import Grid, Motion
+from vos.models.features import FeatureMap, Features
+from vos.results.plain import pack, unpack
+from vos.types import Evidence, Frame, FrameResult
+
+SIZE, GRID, STRIDE = (96, 160), (12, 20), 8
+
+
+def _map(features: torch.Tensor, stages: torch.Tensor | None = None) -> FeatureMap:
+    return FeatureMap(features, SIZE, SIZE, STRIDE, stages=stages)
+
+
+def _cells(seed: int = 0) -> Cells:
+    noise = torch.Generator().manual_seed(seed)
+    return Cells(_map(torch.randn(6, *GRID, generator=noise), torch.randn(3, *GRID, generator=noise)))
+
+
+@given(arrays(np.float32, GRID, elements=st.floats(0, 1, width=32)), st.floats(0, 5))
+def test_the_sums_are_those_of_the_plain_weighted_regression(share: np.ndarray, near: float) -> None:
+    cells = _cells()
+    x, y = cells.x.double().numpy(), 2.0 * share.ravel() - 1
+    own = share > 0.5
+    away = cv2.distanceTransform((~own).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) if own.any() else np.inf
+    apart = np.broadcast_to(1 + near * np.exp(-np.asarray(away, np.float64) / 4), GRID)
+    inside, outside = np.where(own, share, 0).ravel(), np.where(own, 0, (1 - share) * apart).ravel()
+    weight = sum(side / max(side.sum(), 1e-3) for side in (inside, outside))
+    gram, target = (x * weight[:, None]).T @ x, x.T @ (weight * y)
+    found = Sums.of(cells, torch.from_numpy(share), near)
+    # Cells whose weight is within 2 % of the usual one are counted with that.
+    np.testing.assert_allclose(found.gram.numpy(), gram, atol=0.02 * np.abs(gram).max() + 1e-4)
+    np.testing.assert_allclose(found.target.numpy(), target, atol=1e-4)
+    weights = solve(found, 0.1).double().numpy()
+    left = found.gram.double().numpy() @ weights + 0.1 * weights - found.target.double().numpy()
+    np.testing.assert_allclose(left, 0, atol=1e-3)
+
+
+def test_a_planted_object_is_told_from_the_rest_and_later_frames_too() -> None:
+    noise = torch.Generator().manual_seed(1)
+    own = torch.zeros(GRID, dtype=torch.bool)
+    own[3:7, 4:9] = True
+    first, later = (0.3 * torch.randn(32, *GRID, generator=noise) for _ in range(2))
+    first[0, own] += 3
+    later[0, own.roll(5, 1)] += 3
+    weights = solve(Sums.of(Cells(_map(first)), own.float(), 3.0), 0.01)
+    like = likeness(Cells(_map(later)), weights[None])[0]
+    assert like[own.roll(5, 1)].min() > like[~own.roll(5, 1)].max()
+
+
+def test_mixing_sums_is_averaging_them() -> None:
+    a, b = (Sums.of(_cells(seed), torch.eye(*GRID), 1.0) for seed in (0, 1))
+    torch.testing.assert_close(a.mixed(b, 0.25).gram, 0.75 * a.gram + 0.25 * b.gram)
+    torch.testing.assert_close(a.mixed(b, 0.25).target, 0.75 * a.target + 0.25 * b.target)
+
+
+@given(arrays(np.bool_, st.tuples(st.integers(1, 90), st.integers(1, 90))))
+def test_shares_of_places_add_up_to_the_mask(mask: np.ndarray) -> None:
+    image = FeatureMap(torch.zeros(2, 4, 4), mask.shape, (61, 64), 16)
+    grid = Grid(image, 4)
+    shares = grid.shares(mask)
+    rows, columns = grid.covered
+    assert not shares[rows:].any()
+    assert not shares[:, columns:].any()
+    assert shares.min() >= 0
+    assert shares.max() <= 1 + 1e-5
+    assert bool(shares.any()) == bool(mask.any())
+    if min(mask.shape) >= max(rows, columns):
+        np.testing.assert_allclose(shares.sum() / (rows * columns), mask.mean(), atol=1e-4)
+
+
+@pytest.mark.parametrize("move", [(0, 0), (6, 0), (-4, 8), (12, -6)])
+def test_motion_carries_logits_by_a_known_shift(move: tuple[int, int]) -> None:
+    dx, dy = move
+    wide = texture((SIZE[0] + 40, SIZE[1] + 40), 3)
+    before, now = (
+        np.ascontiguousarray(wide[20 - y : 20 - y + SIZE[0], 20 - x : 20 - x + SIZE[1]]) for x, y in ((0, 0), move)
+    )
+    grid = Grid(_map(torch.zeros(2, *GRID)), 4)
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    motion = Motion(grid, grid.grey(before), grid.grey(now), flow)
+    logits = np.full(grid.size, -6, np.float32)
+    logits[16:32, 24:48] = 6
+    carried = motion.carry(logits, -6) > 0
+    expected = np.zeros(grid.size, bool)
+    expected[16 + dy // 2 : 32 + dy // 2, 24 + dx // 2 : 48 + dx // 2] = True
+    assert (carried & expected).sum() / (carried | expected).sum() > 0.9
+    assert motion.trust[expected[: motion.trust.shape[0], : motion.trust.shape[1]]].mean() > 0.8
+
+
+# --- the tracker ---
+
+PLACE = (slice(32, 64), slice(48, 88))
+
+
+def _scene(index: int, shift: int = 0, cut: bool = False, kind: int = 0) -> tuple[Frame, Features, np.ndarray]:
+    """An object of features and texture of its own at `PLACE`, moved to the right by so many pixels."""
+    noise = torch.Generator().manual_seed(5)
+    grid = 0.3 * torch.randn(32, *GRID, generator=noise)
+    mask = np.zeros(SIZE, dtype=bool)
+    mask[PLACE[0], PLACE[1].start + shift : PLACE[1].stop + shift] = True
+    grid[kind, torch.from_numpy(mask[::STRIDE, ::STRIDE])] += 3
+    image = texture(SIZE, 11)
+    image[mask] = texture((32, 40), 12).reshape(-1, 3)
+    features = _map(grid)
+    return Frame(index, image, cut=cut), Features(features, features), mask
+
+
+def _started(**options: object) -> MemoryTracker:
+    tracker = MemoryTracker(MemorySettings.model_validate(options))
+    frame, features, mask = _scene(0)
+    tracker.add(1, frame, features, mask)
+    tracker.update(_answer(frame, mask))
+    return tracker
+
+
+def _answer(frame: Frame, mask: np.ndarray, score: float = 0.9) -> FrameResult:
+    answer = result(frame, {1: mask})
+    (found,) = answer.objects
+    known = type(found)(1, found.state, score if found.area else 0.0, found.box, found.area)
+    return FrameResult(frame, answer.index_map, (known,))
+
+
+def _evidence(tracker: MemoryTracker, frame: Frame, features: Features) -> Evidence:
+    evidence = tracker.locate(frame, features).evidence
+    assert evidence is not None
+    return evidence
+
+
+def _places(mask: np.ndarray) -> np.ndarray:
+    return mask[::2, ::2]
+
+
+def test_belief_is_where_the_object_is_now() -> None:
+    tracker = _started()
+    for t in range(1, 6):
+        frame, features, mask = _scene(t, 4 * t)
+        evidence = _evidence(tracker, frame, features)
+        found, true = evidence.belief[0] > 0, _places(mask)
+        assert (found & true).sum() / (found | true).sum() > 0.7
+        tracker.update(_answer(frame, mask))
+
+
+def test_after_a_cut_motion_says_nothing_and_appearance_finds_it_anywhere() -> None:
+    tracker = _started()
+    frame, features, mask = _scene(1, 64, cut=True)
+    evidence = _evidence(tracker, frame, features)
+    assert (evidence.carried < 0).all()
+    found, true = evidence.belief[0] > 0, _places(mask)
+    assert (found & true).sum() / (found | true).sum() > 0.7
+
+
+def test_a_lost_object_has_no_box_is_held_to_stricter_likeness_and_comes_back() -> None:
+    tracker = _started(least=0.1, return_margin=0.3)
+    frame, features, mask = _scene(1)
+    assert _evidence(tracker, frame, features).least == pytest.approx([0.1])
+    tracker.update(_answer(frame, np.zeros(SIZE, dtype=bool)))
+    frame, features, mask = _scene(2, 56)
+    prompts = tracker.locate(frame, features)
+    assert not prompts.has_box.any()
+    evidence = prompts.evidence
+    assert evidence is not None
+    assert evidence.least == pytest.approx([0.4])
+    assert not (evidence.carried > 0).any()
+    assert (evidence.belief[0] > 0)[_places(mask)].mean() > 0.7
+    tracker.update(_answer(frame, mask))
+    assert tracker.locate(*_scene(3, 56)[:2]).has_box.all()
+
+
+def _now(tracker: MemoryTracker) -> np.ndarray:
+    (known,) = tracker._objects.values()
+    return known.now.numpy()
+
+
+@pytest.mark.parametrize("score", [0.69, 0.71])
+def test_memory_learns_from_sure_masks_only(score: float) -> None:
+    tracker = _started(min_score=0.7)
+    before = _now(tracker)
+    frame, features, mask = _scene(1, 4)
+    tracker.locate(frame, features)
+    tracker.update(_answer(frame, mask, score))
+    assert np.array_equal(before, _now(tracker)) is (score < 0.7)
+
+
+def test_memory_does_not_learn_a_mask_that_stands_out_less_than_usual() -> None:
+    tracker = _started()
+    for t in (1, 2):
+        frame, features, mask = _scene(t)
+        tracker.locate(frame, features)
+        tracker.update(_answer(frame, mask))
+    before = _now(tracker)
+    frame, features, mask = _scene(3)
+    tracker.locate(frame, features)
+    # A mask that slid off to the background, of which the decoder is sure.
+    tracker.update(_answer(frame, np.roll(mask, 64, axis=1)))
+    np.testing.assert_array_equal(before, _now(tracker))
+
+
+def test_references_are_averaged() -> None:
+    tracker = _started()
+    frame, features, mask = _scene(1, kind=1)
+    tracker.add(1, frame, features, mask)
+    (known,) = tracker._objects.values()
+    assert known.references == 2
+    parts = [
+        Sums.of(Cells(scene[1].image), torch.from_numpy(scene[2][::STRIDE, ::STRIDE]).float(), 3.0)
+        for scene in (_scene(0), _scene(1, kind=1))
+    ]
+    torch.testing.assert_close(known.reference.target, (parts[0].target + parts[1].target) / 2)
+
+
+def test_its_state_survives_being_written(tmp_path: Path) -> None:
+    tracker = _started()
+    frame, features, mask = _scene(1, 4)
+    tracker.locate(frame, features)
+    tracker.update(_answer(frame, mask))
+    other = MemoryTracker(MemorySettings())
+    (tmp_path / "state").write_bytes(pack(tracker.state()))
+    other.restore(unpack(tmp_path / "state"))
+    frame, features, _ = _scene(2, 8)
+    a, b = (_evidence(one, frame, features) for one in (tracker, other))
+    for name in Evidence.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def test_an_object_smaller_than_a_cell_is_learnt() -> None:
+    frame, features, _ = _scene(0)
+    tiny = np.zeros(SIZE, dtype=bool)
+    tiny[40:43, 60:63] = True
+    tracker = MemoryTracker(MemorySettings())
+    tracker.add(1, frame, features, tiny)
+    (known,) = tracker._objects.values()
+    assert known.area >= 1
+    assert torch.isfinite(known.first).all()
+    assert known.first.abs().max() > 1e-3
