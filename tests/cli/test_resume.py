@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -144,6 +145,20 @@ def test_what_there_is_to_resume(track: Callable[..., Ended], fail: Callable[...
         assert "give the same again, or track again with --overwrite" in error
     assert contents(tmp_path / "out") == before
     assert track("out", "--overwrite").code == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode there")
+def test_a_clip_whose_name_is_not_text(vos: Vos, light: None, stopping: Callable[[int], None], tmp_path: Path) -> None:
+    video, first, _ = draw(tmp_path, 5)
+    video = video.rename(tmp_path / os.fsdecode(b"one\xe9.mp4"))
+    given = ("track", video, "--ref", first, "--preset", "persam", "--save", EVERYTHING, "--keep-every", "2", "-q")
+    stopping(3)
+    with pytest.raises(RuntimeError, match="a worker gave up"):
+        vos(*given, "-o", tmp_path / "out")
+    ended = vos(*given, "-o", tmp_path / "out", "--resume")
+    assert ended.code == 0, ended.err
+    record = json.loads((tmp_path / "out/track.json").read_text())
+    assert (record["source"]["name"], record["complete"]) == (video.name, True)
 
 
 def test_another_clip_under_the_same_name_is_noticed(

@@ -142,7 +142,7 @@ class TextPart:
 
     def append(self, text: str) -> None:
         """Add a piece. After an OSError, call nothing but `finish` or `discard`."""
-        # A lone surrogate, which stands for a byte of a file name that is not UTF-8, becomes its JSON escape.
+        # For file names that are not UTF-8; see `dump`.
         self._file.write(text.encode(errors="backslashreplace"))
         self._good = self._file.tell()
 
@@ -198,11 +198,11 @@ def check_folder(
 def remove_results(out: Path, targets: Sequence[Target]) -> None:
     """Delete the results of an earlier run, finished or not, and nothing that another program put there."""
     for target in targets:
-        folders = set()
-        for path in target.files(out):
+        files = target.files(out)
+        for path in files:
             path.unlink(missing_ok=True)
-            folders.add(path.parent)
-        for folder in folders - {out, out / target.name}:
+        folders = {path.parent for path in files} | {out / target.name}
+        for folder in sorted(folders - {out}, key=lambda folder: -len(folder.parts)) if files else ():
             with suppress(OSError):
                 folder.rmdir()
     remove_unfinished(out, targets)

@@ -99,8 +99,10 @@ def _record(item: ObjectResult) -> dict[str, Any]:
 
 
 def dump(value: Any) -> str:
-    """A value as one line of JSON."""
-    return json.dumps(_plain(value), allow_nan=False, ensure_ascii=False)
+    """A value as one line of JSON that UTF-8 can hold."""
+    text = json.dumps(_plain(value), allow_nan=False, ensure_ascii=False)
+    # A lone surrogate, which stands for a byte of a file name that is not UTF-8, becomes its JSON escape.
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _plain(value: Any) -> Any:
