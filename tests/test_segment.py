@@ -13,7 +13,7 @@ from vos.models.sam import Part
 from vos.personalize import ScaleFit
 from vos.segment import Segmenter, boxes_of
 from vos.settings import DecoderSettings, First
-from vos.types import Candidates, Prompts
+from vos.types import Candidates, Evidence, Prompts
 
 NAN = np.nan
 SIZE = (20, 30)
@@ -176,3 +176,42 @@ def test_boxes_are_the_extremes_of_masks(seed: int, n: int, h: int, w: int) -> N
             assert box.tolist() == [xs.min(), ys.min(), xs.max(), ys.max()]
         else:
             assert np.isnan(box).all()
+
+
+def test_evidence_is_one_call_and_what_agrees_with_it_wins() -> None:
+    model = HandModel([[4, 8, 12], [4, 8, 12]], [[0.9, 0.8, 0.95], [0.9, 0.8, 0.95]])
+    belief = np.full((1, *SIZE), -6, np.float32)
+    belief[0, 3:11, 2:10] = 6
+    evidence = Evidence(
+        belief, belief, np.sign(belief), np.sign(belief), np.zeros(1, np.float32), np.full(1, 64, np.float32)
+    )
+    prompts = Prompts(
+        np.zeros((1, 1, 2), np.float32), np.full((1, 1), -1, np.int8), np.full((1, 4), NAN, np.float32), evidence
+    )
+    found = _segmenter(model, first=First.EVIDENCE).segment([1], IMAGE, prompts)
+    assert len(model.asked) == 1
+    assert len(model.asked[0]) == 2, "both hypotheses go in one batch"
+    np.testing.assert_array_equal(found.logits[0] > 0, belief[0] > 0)
+    assert found.scores[0] == pytest.approx(0.8)
+
+
+def test_without_evidence_the_best_candidate_is_refined() -> None:
+    sides, scores = [[4, 8, 12]], [[0.9, 0.8, 0.95]]
+    answers = [
+        _segmenter(HandModel(sides, scores), first=first).segment([1], IMAGE, _prompts())
+        for first in (First.EVIDENCE, First.BEST)
+    ]
+    assert torch.equal(answers[0].logits, answers[1].logits)
+
+
+def test_evidence_that_speaks_for_nothing_asks_for_nothing() -> None:
+    model = HandModel([], [])
+    nothing = np.full((1, *SIZE), -6, np.float32)
+    evidence = Evidence(nothing, nothing, nothing, nothing, np.zeros(1, np.float32), np.zeros(1, np.float32))
+    prompts = Prompts(
+        np.zeros((1, 0, 2), np.float32), np.zeros((1, 0), np.int8), np.full((1, 4), NAN, np.float32), evidence
+    )
+    found = _segmenter(model, first=First.EVIDENCE).segment([1], IMAGE, prompts)
+    assert not model.asked
+    assert not (found.logits > 0).any()
+    assert found.scores.tolist() == [0]

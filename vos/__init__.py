@@ -2,7 +2,7 @@
 
 import vos
 
-for result in vos.track("clip.mp4", "mask.png", preset="persam-f"):
+for result in vos.track("clip.mp4", "mask.png"):
     print(result.frame.index, result.objects, result.index_map.shape)
 """
 

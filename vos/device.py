@@ -35,6 +35,17 @@ def resolve_device(name: str) -> torch.device:
     raise DeviceError(f"device '{name}' is not there or not supported; use auto, cpu, cuda, cuda:N or mps")
 
 
+def resolve_precision(name: str, device: torch.device) -> str:
+    """`auto` as bfloat16 where the device has instructions for it and float32 elsewhere; other names as they are."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        there = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        there = device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
+    return "bfloat16" if there else "float32"
+
+
 class SideStream:
     """Work on a GPU beside what the current stream has queued there; elsewhere work like any other.
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from vos.errors import SettingsError
 from vos.evidence import choose, hypotheses, rivalled
 from vos.models.features import FeatureMap
 from vos.models.sam import SegmentAnything
 from vos.personalize import ScaleFit, fit_scale_weights
 from vos.settings import DecoderSettings, First
-from vos.types import Candidates, Prompts
+from vos.types import Candidates, Evidence, Prompts
 
 # Logit of an object that is not there.
 _NOTHING = -1e4
@@ -81,13 +80,9 @@ class Segmenter:
             self._weights[object_id] = fit_scale_weights(full.cpu().numpy(), mask, self._fit)
 
     def segment(self, ids: list[int], image: FeatureMap, prompts: Prompts) -> Segmented:
-        """Masks of all objects together; row i of `prompts` is object `ids[i]`.
-
-        Raises:
-            SettingsError: the tracker gives no evidence, and `decoder.first` is evidence.
-        """
-        if self._settings.first is First.EVIDENCE:
-            return self._weighed(image, prompts)
+        """Masks of all objects together; row i of `prompts` is object `ids[i]`."""
+        if self._settings.first is First.EVIDENCE and prompts.evidence is not None:
+            return self._weighed(image, prompts, prompts.evidence)
         logits = torch.full((len(prompts), *self._model.mask_size(image)), _NOTHING, device=image.features.device)
         scores = np.zeros(len(prompts), dtype=np.float32)
         active = np.flatnonzero(prompts.active)
@@ -97,11 +92,9 @@ class Segmenter:
             scores[active] = score.cpu().numpy()
         return Segmented(logits, scores)
 
-    def _weighed(self, image: FeatureMap, prompts: Prompts) -> Segmented:
+    def _weighed(self, image: FeatureMap, prompts: Prompts, evidence: Evidence) -> Segmented:
         """The most credible of several hypotheses for each object (see `vos.evidence`)."""
-        if prompts.evidence is None:
-            raise SettingsError("decoder.first=evidence needs a tracker that gives evidence; choose --tracker memory")
-        evidence = rivalled(prompts.evidence)
+        evidence = rivalled(evidence)
         asked = hypotheses(evidence, image)
         logits = torch.full((len(prompts), *self._model.mask_size(image)), _NOTHING, device=image.features.device)
         scores = np.zeros(len(prompts), dtype=np.float32)
@@ -186,7 +179,7 @@ class Segmenter:
                 # An empty mix has no box; the best candidate's stands in, as published.
                 boxes = np.where(np.isnan(boxes), self._boxes(image, _best(candidates)[0]), boxes)
             return low, (mix * candidates.scores).sum(1), boxes
-        if self._settings.first is First.BEST:
+        if self._settings.first in (First.BEST, First.EVIDENCE):
             low, scores = _best(candidates)
             return low, scores, self._boxes(image, low)
         n, k = candidates.scores.shape

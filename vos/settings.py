@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serial
 from vos.errors import SettingsError
 from vos.tracking import known_trackers, tracker_class, tracker_parts
 
-DEFAULT_PRESET = "persam-f"
+DEFAULT_PRESET = "best"
 
 Model = Literal["mobile_sam", "sam_vit_b", "sam_vit_l", "sam_vit_h"]
 FeatureSource = Literal[
@@ -60,7 +60,8 @@ class DecoderSettings(_Section):
         First.LARGEST,
         description="mask that step 1 hands on: largest of the three; fitted: their mix learnt on the reference "
         "(PerSAM-F); largest-mod-256: areas compared modulo 256 as in the reference program; best: highest predicted "
-        "IoU; evidence: no cascade, but of several hypotheses what agrees best with the tracker's evidence",
+        "IoU; evidence: no cascade, but of several hypotheses what agrees best with the tracker's evidence "
+        "(the tracker memory; with others the same as best)",
     )
     second_box: bool = Field(False, description="step 2 also gets the box of step 1's mask")
     positives_first: bool = Field(
@@ -135,12 +136,17 @@ class Settings(_Section):
         "frame is 44 % padding) and moves the features a little",
     )
     input_size: int = Field(
-        1024, ge=256, le=1024, multiple_of=16, description="pixels of the frame's longer side in the encoder"
+        1024,
+        ge=256,
+        le=2048,
+        multiple_of=16,
+        description="pixels of the frame's longer side in the encoder; SAM was trained at 1024, and with more than "
+        "that small and thin objects are found better",
     )
-    precision: Literal["float32", "bfloat16", "float16"] = Field(
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "float32",
         description="of the encoder; bfloat16 is faster on GPUs and on CPUs that have it (avx512_bf16, amx_bf16), and "
-        "slower on others; float16 is for GPUs",
+        "slower on others; auto takes it where it is there; float16 is for GPUs",
     )
     compile: bool = Field(
         False, description="compile the encoder on the first frame of each size: minutes once, for long videos"

@@ -20,7 +20,7 @@ def test_presets_and_every_setting_are_listed(vos: Vos, monkeypatch: pytest.Monk
         assert re.search(rf"^\s*{re.escape(name)}\b", ended.out, re.MULTILINE), name
     for key, *_ in describe_settings():
         assert key in ended.out
-    assert "persam-f (default)" in ended.out
+    assert "best (default)" in ended.out
 
 
 def test_one_preset_shows_its_values(vos: Vos, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ def test_the_main_job_through_the_installed_command(
     lines = ended.out.splitlines()
     assert lines[0] == "clip.mp4: 160x120, 24 fps, about 3 frames"
     assert lines[1].startswith("mask.png: 1 object: 1 (6.")
-    assert lines[2].startswith("persam-f: mobile_sam, tracker matching, on cpu (")
+    assert lines[2].startswith("best: mobile_sam, tracker memory, on cpu (")
     assert lines[-1].startswith("3 frames in 0:")
     assert "clip-vos/masks, clip-vos/overlay.mp4, clip-vos/track.json" in lines[-1]
     masks = _masks(out)
@@ -44,7 +44,7 @@ def test_the_main_job_through_the_installed_command(
         assert (mask.astype(bool) & (true > 0)).sum() / (mask.astype(bool) | (true > 0)).sum() > 0.9
     record = json.loads((out / "track.json").read_text())
     assert record["complete"] is True
-    assert record["settings"]["preset"] == "persam-f"
+    assert record["settings"]["preset"] == "best"
     assert record["settings"]["decoder"]["cascade"] == 3
     assert record["versions"]["torch"]
     first, last = record["frames"][0]["objects"][0], record["frames"][2]["objects"][0]

@@ -144,8 +144,8 @@ def test_the_cache_tells_encodings_apart(image: np.ndarray, checkpoint: Path, tm
     ("change", "message"),
     [
         ("input_size=500", "'input_size': input should be a multiple of 16; found 500"),
-        ("input_size=2048", "'input_size': input should be less than or equal to 1024; found 2048"),
-        ("precision=int8", "'precision': input should be 'float32', 'bfloat16' or 'float16'; found 'int8'"),
+        ("input_size=4096", "'input_size': input should be less than or equal to 2048; found 4096"),
+        ("precision=int8", "'precision': input should be 'auto', 'float32', 'bfloat16' or 'float16'; found 'int8'"),
     ],
 )
 def test_encodings_that_there_are_not(change: str, message: str) -> None:

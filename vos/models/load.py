@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vos.device import resolve_device
+from vos.device import resolve_device, resolve_precision
 from vos.models.cache import EmbeddingCache
 from vos.models.dinov2 import DinoV2
 from vos.models.encoder import Encoding
@@ -46,7 +46,7 @@ def load_models(settings: Settings, fetch: Callable[[str], Path]) -> Models:
         pad=settings.pad,
         input_size=settings.input_size,
         channels_last=settings.channels_last,
-        precision=settings.precision,
+        precision=resolve_precision(settings.precision, device),
         compile=settings.compile,
         stages=settings.stages,
     )
