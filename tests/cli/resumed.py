@@ -33,10 +33,13 @@ def draw(folder: Path, count: int) -> tuple[Path, Path, Path]:
     return encode(folder / "clip.mp4", images), first, second
 
 
-def track(arguments: Sequence[str], log: Path, slow: float, slow_reading: float, peaks: Path | None) -> None:
+def track(
+    arguments: Sequence[str], log: Path, slow: float, slow_reading: float, peaks: Path | None, begun: Any
+) -> None:
     """The body of a process: `vos track ARGUMENTS`, with seconds added to every frame that is tracked, or read.
 
-    `peaks` takes a line per frame, and one at the end: the most memory that the process had until then, bytes.
+    `peaks` takes a line per frame, and one at the end: the most memory that the process had until then, bytes. `begun`
+    counts the frames whose tracking has begun.
     """
     import cv2
     import torch
@@ -57,6 +60,7 @@ def track(arguments: Sequence[str], log: Path, slow: float, slow_reading: float,
                 print(peak_memory(), file=file)
 
     def slower(*args: Any, **kwargs: Any) -> Any:
+        begun.value += 1
         time.sleep(slow)
         note_memory()
         return step(*args, **kwargs)
@@ -101,26 +105,38 @@ class Runner:
         self._context: Any = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["torch", "cv2", "vos.pipeline", "vos.cli.main", "tests.cli.resumed"])
 
-    def run(self, *arguments: object, kill_after: float | None = None, patience: float = 120.0) -> int:
-        """The exit code of a run; -9 if it was still at work after some seconds and was killed."""
-        how = (self.log, self.slow, self.slow_reading, self.peaks)
+    def run(self, *arguments: object, kill: tuple[int, float] | None = None, patience: float = 120.0) -> int:
+        """The exit code of a run; -9 if it was still at work and was killed.
+
+        `kill` is when: so many seconds after the tracking of so many frames has begun.
+        """
+        # Without a lock, which a process that is killed might hold for ever.
+        begun = self._context.RawValue("i", 0)
+        how = (self.log, self.slow, self.slow_reading, self.peaks, begun)
         process = self._context.Process(target=track, args=([str(a) for a in arguments], *how))
         process.start()
-        process.join(kill_after)
-        if process.is_alive() and kill_after is not None:
-            os.kill(process.pid, signal.SIGKILL)
+        if kill is not None:
+            frames, seconds = kill
+            while process.is_alive() and begun.value < frames:
+                time.sleep(0.001)
+            process.join(seconds)
+            if process.is_alive():
+                os.kill(process.pid, signal.SIGKILL)
         process.join(patience)
         assert process.exitcode is not None, "it hangs"
         return int(process.exitcode)
 
-    def run_with_kills(self, *arguments: object, rng: random.Random, usual: float, kills: int = 100) -> int:
+    def run_with_kills(self, *arguments: object, rng: random.Random, frames: int, kills: int = 100) -> int:
         """Run, kill at a random moment, resume, until it comes to its end; how often it was killed.
 
-        A run that nobody kills takes about `usual` seconds, of which a third is getting ready.
+        Args:
+            frames: of the clip. Before the first one begins, a kill comes while the run is getting ready.
         """
         for count in range(kills):
             resume = ["--resume"] if count else []
-            code = self.run(*arguments, *resume, kill_after=usual * rng.uniform(0.2, 1.2))
+            begun = rng.randint(0, frames)
+            moment = (begun, rng.uniform(0, 0.3 if begun else 2.0))
+            code = self.run(*arguments, *resume, kill=moment)
             if code == 0:
                 return count
             assert code == -signal.SIGKILL, self.log.read_text()

@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -225,18 +224,16 @@ def test_killed_at_random_moments_again_and_again(tmp_path: Path, tracker: str) 
     given = (video, "--ref", f"{first}:1", "--ref", f"7:{second}:2", "--set", "fit.steps=20", "--tracker", tracker)
     given = (*given, "--device", "cpu", "--keep-every", "3", "--save", EVERYTHING)
     runner = Runner(tmp_path / "log.txt", slow=0.03)
-    assert runner.run(*given, "-o", tmp_path / "warm") == 0, runner.log.read_text()
-    began = time.monotonic()
     assert runner.run(*given, "-o", tmp_path / "whole") == 0, runner.log.read_text()
-    usual = time.monotonic() - began
     whole = contents(tmp_path / "whole")
-    rng, kills = random.Random(7), 0
-    for round_ in range(int(os.environ.get("VOS_KILL_ROUNDS", "4"))):
+    rng, kills, rounds = random.Random(7), 0, int(os.environ.get("VOS_KILL_ROUNDS", "4"))
+    for round_ in range(rounds):
         out = tmp_path / f"out{round_}"
-        kills += runner.run_with_kills(*given, "-o", out, rng=rng, usual=usual)
+        kills += runner.run_with_kills(*given, "-o", out, rng=rng, frames=40)
         found = contents(out)
         assert list(found) == list(whole)
         assert [name for name in whole if whole[name] != found[name]] == []
         shutil.rmtree(out)
-    assert kills >= 4
+    print(f"{rounds} runs, killed {kills} times")
+    assert kills >= rounds
     assert "Traceback" not in runner.log.read_text()
