@@ -83,15 +83,20 @@ def contents(out: Path) -> dict[str, bytes]:
     return {str(p.relative_to(out)): b"" if p.suffix == ".mp4" else p.read_bytes() for p in files}
 
 
-@pytest.mark.parametrize(("tracker", "at"), [("matching", 3), ("matching", 4), ("klt", 9), ("matching+klt+flow", 14)])
+@pytest.mark.parametrize(
+    ("preset", "tracker", "at"),
+    [("persam-f", "matching", 3), ("persam-f", "matching", 4), ("persam-f", "klt", 9),
+     ("persam-f", "matching+klt+flow", 14), ("best", "memory", 11)],
+)  # fmt: skip
 def test_a_failed_run_goes_on_to_the_same_bytes(
-    track: Callable[..., Ended], fail: Callable[..., str], tmp_path: Path, at: int, tracker: str
+    track: Callable[..., Ended], fail: Callable[..., str], tmp_path: Path, at: int, preset: str, tracker: str
 ) -> None:
-    assert track("whole", "--tracker", tracker).code == 0
-    fail(at, "--tracker", tracker)
+    how = ("--preset", preset, "--tracker", tracker)
+    assert track("whole", *how).code == 0
+    fail(at, *how)
     assert len(list((tmp_path / "out/masks").iterdir())) == at
     assert json.loads((tmp_path / "out/track.json").read_text())["error"] == "RuntimeError: a worker gave up"
-    ended = track("out", "--tracker", tracker, "--resume")
+    ended = track("out", *how, "--resume")
     assert ended.code == 0, ended.err
     kept = at // 4 * 4
     assert (f"resumed: of {kept} frames the results are kept" in ended.out) == (kept > 0)
@@ -217,12 +222,14 @@ def test_plain_data_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tracker", ["matching", "matching+klt+flow"])
-def test_killed_at_random_moments_again_and_again(tmp_path: Path, tracker: str) -> None:
+@pytest.mark.parametrize(
+    ("preset", "tracker"), [("persam-f", "matching"), ("persam-f", "matching+klt+flow"), ("best", "memory")]
+)
+def test_killed_at_random_moments_again_and_again(tmp_path: Path, preset: str, tracker: str) -> None:
     """VOS_KILL_ROUNDS sets how many runs are killed until they end; each is killed many times."""
     video, first, second = draw(tmp_path, 40)
-    given = (video, "--ref", f"{first}:1", "--ref", f"7:{second}:2", "--set", "fit.steps=20", "--tracker", tracker)
-    given = (*given, "--device", "cpu", "--keep-every", "3", "--save", EVERYTHING)
+    given = (video, "--ref", f"{first}:1", "--ref", f"7:{second}:2", "--preset", preset, "--tracker", tracker)
+    given = (*given, "--set", "fit.steps=20", "--device", "cpu", "--keep-every", "3", "--save", EVERYTHING)
     runner = Runner(tmp_path / "log.txt", slow=0.03)
     assert runner.run(*given, "-o", tmp_path / "whole") == 0, runner.log.read_text()
     whole = contents(tmp_path / "whole")
