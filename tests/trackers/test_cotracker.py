@@ -7,6 +7,7 @@ what the package's own online predictor gives, not that it tracks well.
 from __future__ import annotations
 
 import logging
+import subprocess
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,9 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from tests.cli.conftest import DISC, VOS, encode
+from tests.drawn import clip
 from tests.trackers.scenes import Scene, Thing, carry, draw, place
-from tests.trackers.windows import LucasKanadeWindows
+from tests.trackers.windows import LucasKanadeWindows, random_weights, small_network
 from trackers import cotracker_online
 from trackers.cotracker import CoTrackerSettings, CoTrackerTracker
 from trackers.cotracker_online import CoTrackerOnline
@@ -65,15 +69,15 @@ def test_points_are_followed_through_windows_and_frames_encoded_once(ahead: int)
         assert np.median(np.linalg.norm(prompts.points[0][seen] - true, axis=1)) < 1.5, t
     assert model.encoded == len(scenes)
     if ahead == 15:
-        assert model.followed == [16, 16, 11]
+        assert list(model.followed) == [16, 16, 11]
 
 
 def test_windows_seen_whole_answer_as_an_endless_look_ahead_would() -> None:
     scenes = [draw([THING], t) for t in range(40)]
     kept = {}
-    for clip in (scenes, scenes[:24]):
+    for shots in (scenes, scenes[:24]):
         tracker = CoTrackerTracker(CoTrackerSettings(), LucasKanadeWindows())
-        kept[len(clip)] = [prompts.points for _, prompts in _run(tracker, clip)]
+        kept[len(shots)] = [prompts.points for _, prompts in _run(tracker, shots)]
     for a, b in zip(kept[40][:24], kept[24], strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -217,21 +221,10 @@ def test_a_checkpoint_that_is_missing_damaged_or_of_another_model_is_one_line(tm
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A checkpoint with random weights of the package's own class, of a smaller size to be quick."""
-    from cotracker.models.core.cotracker.cotracker3_online import CoTrackerThreeOnline
-
-    def built() -> Any:
-        return CoTrackerThreeOnline(
-            stride=4, corr_radius=3, window_len=16, model_resolution=(64, 96), num_virtual_tracks=4
-        )
-
-    torch.manual_seed(5)
-    model = built()
+    """A checkpoint with random weights; what it is loaded into is the package's own class, of a smaller size."""
+    monkeypatch.setattr(cotracker_online, "_built", small_network)
     # As made, the last layer moves points by next to nothing.
-    torch.nn.init.normal_(model.updateformer.flow_head.weight, std=0.003)
-    torch.save(model.state_dict(), tmp_path / "random.pth")
-    monkeypatch.setattr(cotracker_online, "_built", built)
-    return tmp_path / "random.pth"
+    return random_weights(tmp_path / "random.pth", motion=0.003)
 
 
 @needs_package
@@ -316,3 +309,18 @@ def test_at_full_size_from_a_checkpoint(tmp_path: Path) -> None:
     found = list(_run(tracker, [draw([THING], t) for t in range(18)]))
     assert [scene.frame.index for scene, _ in found] == list(range(18))
     assert all(prompts.points.shape == (1, 8, 2) for _, prompts in found)
+
+
+@needs_package
+@pytest.mark.slow
+def test_the_command_line_says_the_licence_once(checkpoint: Path, tmp_path: Path) -> None:
+    torch.save(cotracker_online._built().state_dict(), tmp_path / "random.pth")
+    images, truth = clip([DISC], 2, size=(120, 160))
+    encode(tmp_path / "clip.mp4", images)
+    Image.fromarray(truth[0] * 255).save(tmp_path / "mask.png")
+    chosen = ["--preset", "persam", "--tracker", "matching+cotracker", "--set", "tracker.cotracker.weights=random.pth"]
+    command = [VOS, "track", "clip.mp4", "--ref", "mask.png", "--device", "cpu", *chosen]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "CoTracker's code and weights are CC-BY-NC 4.0: for non-commercial use only\n"
+    assert len(list((tmp_path / "clip-vos" / "masks").glob("*.png"))) == 2
