@@ -164,7 +164,7 @@ class _Object:
 
 
 class CoTrackerTracker:
-    """Points followed through windows of frames by a network (CoTracker3 online).
+    """Points followed by a network through windows of 16 frames (CoTracker3 online); you give it its weights.
 
     Positive points are the k-medoids of the object's mask. A point is invisible where visibility times confidence is
     low, and may be seen again; one that ends up outside the final mask is dropped. When few are left on the object, and

@@ -48,7 +48,7 @@ class MatchingSettings(BaseModel):
 
 
 class MatchingTracker:
-    """Feature matching (PerSAM, section 3.1; video recipe of the authors' program).
+    """The places whose features are most like the object's (PerSAM, section 3.1; the authors' recipe for video).
 
     Positive points: the best locations of the prior on the whole frame. Box: the object's box in the last frame, grown
     by `margin`; its centre is one more positive point. While an object is absent it has no box, and the prior alone

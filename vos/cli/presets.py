@@ -34,7 +34,8 @@ def presets(
         value = default if name is None else str(values.get(key, default)).replace("None", "none")
         table.add_row(key, kind, value.lower() if value in ("True", "False") else value, meaning)
     stdout.print(table)
-    stdout.print("\nChange a setting with --set KEY=VALUE, for example: --set decoder.cascade=2", markup=False)
+    stdout.print("\nChoose a preset with --preset NAME; `vos presets NAME` shows its values.", markup=False)
+    stdout.print("Change a setting with --set KEY=VALUE, for example: --set decoder.cascade=2", markup=False)
 
 
 def _missing(preset: str) -> str | None:

@@ -21,3 +21,4 @@ def trackers() -> None:
         table.add_row(escape(tracker.name), escape(tracker.distribution), escape(tracker.licence), what)
     stdout.print(table)
     stdout.print("\nChoose one with --tracker NAME; + joins several: --tracker matching+klt", markup=False)
+    stdout.print("`vos presets` lists the options of each.", markup=False)
