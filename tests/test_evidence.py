@@ -29,7 +29,11 @@ HERE, ELSEWHERE, NOWHERE = _logits(*BOX), _logits(12, 20, 22, 30), np.full(PLACE
 
 
 def _evidence(
-    beliefs: list[np.ndarray], carried: list[np.ndarray] | None = None, least: float = 0.0, area: float = 100.0
+    beliefs: list[np.ndarray],
+    carried: list[np.ndarray] | None = None,
+    least: float = 0.0,
+    least_contrast: float = -9.0,
+    area: float = 100.0,
 ) -> Evidence:
     belief = np.stack(beliefs)
     n, likeness = len(belief), np.tanh(belief)
@@ -39,6 +43,7 @@ def _evidence(
         likeness,
         likeness,
         np.full(n, least, np.float32),
+        np.full(n, least_contrast, np.float32),
         np.full(n, area, np.float32),
     )
 
@@ -116,6 +121,13 @@ def test_what_does_not_look_like_the_object_is_no_answer() -> None:
     chosen = choose(evidence, _candidates([ELSEWHERE, NOWHERE], [HERE, NOWHERE]), np.array([0, 1]))
     assert chosen[0] is None
     assert chosen[1] is not None
+
+
+def test_what_does_not_stand_out_enough_is_no_answer() -> None:
+    # Likeness is 1 inside and -1 around: a contrast of 1.5.
+    for least, found in ((1.49, True), (1.51, False)):
+        (chosen,) = choose(_evidence([HERE], least_contrast=least), _candidates([HERE]), np.array([0]))
+        assert (chosen is not None) is found
 
 
 def test_an_object_without_candidates_has_no_answer() -> None:

@@ -183,7 +183,13 @@ def test_evidence_is_one_call_and_what_agrees_with_it_wins() -> None:
     belief = np.full((1, *SIZE), -6, np.float32)
     belief[0, 3:11, 2:10] = 6
     evidence = Evidence(
-        belief, belief, np.sign(belief), np.sign(belief), np.zeros(1, np.float32), np.full(1, 64, np.float32)
+        belief,
+        belief,
+        np.sign(belief),
+        np.sign(belief),
+        np.zeros(1, np.float32),
+        np.zeros(1, np.float32),
+        np.full(1, 64, np.float32),
     )
     prompts = Prompts(
         np.zeros((1, 1, 2), np.float32), np.full((1, 1), -1, np.int8), np.full((1, 4), NAN, np.float32), evidence
@@ -207,7 +213,7 @@ def test_without_evidence_the_best_candidate_is_refined() -> None:
 def test_evidence_that_speaks_for_nothing_asks_for_nothing() -> None:
     model = HandModel([], [])
     nothing = np.full((1, *SIZE), -6, np.float32)
-    evidence = Evidence(nothing, nothing, nothing, nothing, np.zeros(1, np.float32), np.zeros(1, np.float32))
+    evidence = Evidence(nothing, nothing, nothing, nothing, *(np.zeros(1, np.float32) for _ in range(3)))
     prompts = Prompts(
         np.zeros((1, 0, 2), np.float32), np.zeros((1, 0), np.int8), np.full((1, 4), NAN, np.float32), evidence
     )

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
-import numpy as np
 import torch
 
+from vos.distance import to_nearest
 from vos.models.features import FeatureMap
 from vos.models.tiny_vit import unit_cells
 
@@ -68,7 +67,8 @@ class Sums:
             trust: float32 (h, w), a weight in [0, 1] for each cell; all alike by default.
         """
         own = share > 0.5
-        apart = 1 + near * torch.exp(-_distance(own) / 4)
+        away = torch.from_numpy(to_nearest(own.cpu().numpy())).to(own.device)
+        apart = 1 + near * torch.exp(-away / 4)
         inside, outside = torch.where(own, share, 0).flatten(), torch.where(own, 0, (1 - share) * apart).flatten()
         if trust is not None:
             inside, outside = inside * trust.flatten(), outside * trust.flatten()
@@ -81,6 +81,9 @@ class Sums:
         x, extra = cells.x[which], (weight - common)[which]
         gram = common * cells.gram + (x * extra[:, None]).T @ x
         return cls(gram, cells.x.T @ (weight * y))
+
+    def to(self, device: torch.device) -> Sums:
+        return Sums(self.gram.to(device), self.target.to(device))
 
     def mixed(self, other: Sums, share: float) -> Sums:
         """This and a share of another."""
@@ -97,11 +100,3 @@ def solve(sums: Sums, damping: float) -> torch.Tensor:
 def likeness(cells: Cells, weights: torch.Tensor) -> torch.Tensor:
     """How much every cell looks like N objects, about -1 to 1: weights float32 (N, D + 1) -> float32 (N, h, w)."""
     return (cells.x @ weights.T).T.reshape(len(weights), *cells.size)
-
-
-def _distance(own: torch.Tensor) -> torch.Tensor:
-    """Cells to the nearest cell of the object, float32 (h, w); infinite where it has none."""
-    if not own.any():
-        return torch.full(own.shape, torch.inf, device=own.device)
-    outside = (~own).cpu().numpy().astype(np.uint8)
-    return torch.from_numpy(cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)).to(own.device)

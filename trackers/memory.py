@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trackers.appearance import Cells, Sums, likeness, solve
 from trackers.motion import Grid, Motion
+from vos.distance import to_nearest
 from vos.evidence import contrast, prompts_of
 from vos.models.features import Features
 from vos.soft import LowLogits
@@ -53,7 +54,12 @@ class MemorySettings(BaseModel):
         0.7, ge=0, le=1, description="how far a mask must stand out from what is beside it, against usual, to be learnt"
     )
     least: float = Field(0.0, ge=-1, le=1, description="mean likeness of a mask that is the object")
-    return_margin: float = Field(0.2, ge=0, le=1, description="how much more likeness it takes to come back")
+    return_margin: float = Field(
+        0.2, ge=0, le=1, description="how much more likeness it takes to come back, or to be found after a cut"
+    )
+    return_contrast: float = Field(
+        0.75, ge=0, le=1, description="how far a mask must stand out for that, against usual"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +128,7 @@ class MemoryTracker:
         seen = self._look(frame, features)
         shares = _at_least_one(seen.grid.shares(mask))
         sums = Sums.of(seen.cells, self._share(shares, seen.cells), self._settings.near)
-        known = self._objects.get(object_id)
+        known = self._known(object_id, seen.cells.x.device)
         count = 1 if known is None else known.references + 1
         reference = sums if known is None else known.reference.mixed(sums, 1 / count)
         recent = None if known is None else known.recent
@@ -149,7 +155,9 @@ class MemoryTracker:
         for found in result.objects:
             if not found.given:
                 row = evidence.rows(np.array([rows[found.id]]))
-                self._objects[found.id] = self._after(self._objects[found.id], found, result, row)
+                known = self._known(found.id, seen.cells.x.device)
+                assert known is not None
+                self._objects[found.id] = self._after(known, found, result, row)
         self._last, self._seen, self._evidence = seen.grey, None, None
 
     def state(self) -> dict[str, Any]:
@@ -183,6 +191,15 @@ class MemoryTracker:
             self._seen, self._evidence = _Seen(frame, Cells(features.image), grid, grid.grey(frame.image)), None
         return self._seen
 
+    def _known(self, object_id: int, device: torch.device) -> _Object | None:
+        """An object with its sums on the device where frames are, which a restored state does not know."""
+        known = self._objects.get(object_id)
+        if known is None or known.reference.gram.device == device:
+            return known
+        recent = None if known.recent is None else known.recent.to(device)
+        first, now = known.first.to(device), known.now.to(device)
+        return replace(known, reference=known.reference.to(device), recent=recent, first=first, now=now)
+
     def _solved(self, reference: Sums, recent: Sums | None) -> torch.Tensor:
         mixed = reference if recent is None else reference.mixed(recent, self._settings.recent)
         return solve(mixed, self._settings.damping)
@@ -192,7 +209,7 @@ class MemoryTracker:
         objects, cells, grid = list(self._objects.values()), seen.cells, seen.grid
         if not objects:
             none, nobody = np.zeros((0, *grid.size), np.float32), np.zeros(0, np.float32)
-            return Evidence(none, none, none, none, nobody, nobody)
+            return Evidence(none, none, none, none, nobody, nobody, nobody)
         now, first = (
             _on_grid(likeness(cells, torch.stack(weights).to(cells.x.device)), cells, grid)
             for weights in ([known.now for known in objects], [known.first for known in objects])
@@ -207,10 +224,19 @@ class MemoryTracker:
                 for known, like, where in zip(objects, now, carried, strict=True)
             ]
         )
-        margin = self._settings.return_margin
-        least = np.array([self._settings.least + margin * known.lost for known in objects], dtype=np.float32)
-        areas = np.array([known.area for known in objects], dtype=np.float32)
-        return Evidence(belief, carried, now, first, least, areas)
+        cut = seen.frame.cut and self._last is not None
+        returning = np.array([known.lost or cut for known in objects])
+        settings = self._settings
+        usual = np.array([-np.inf if known.contrast is None else known.contrast for known in objects])
+        return Evidence(
+            belief,
+            carried,
+            now,
+            first,
+            np.where(returning, settings.least + settings.return_margin, settings.least).astype(np.float32),
+            np.where(returning, settings.return_contrast * usual, -np.inf).astype(np.float32),
+            np.array([known.area for known in objects], dtype=np.float32),
+        )
 
     def _carried(self, known: _Object, seen: _Seen, motion: Motion | None) -> np.ndarray:
         """The last logits where they are now; after a cut, nowhere."""
@@ -234,9 +260,7 @@ class MemoryTracker:
         if motion is not None:
             rows, columns = grid.covered
             trust[:rows, :columns] = motion.trust
-        # The same precise distances whatever else is computed: OpenCV's fast ones differ from call to call.
-        far = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        away = np.minimum(settings.away_limit, settings.away * far / max(4.0, math.sqrt(known.largest)))
+        away = np.minimum(settings.away_limit, settings.away * to_nearest(inside) / max(4.0, math.sqrt(known.largest)))
         against = hold * away + settings.beside * trust * np.clip(-carried, 0, 4) / 4
         return looks + np.where(inside, hold * settings.motion * trust * np.clip(carried, 0, 4), -against)
 
@@ -296,13 +320,10 @@ def _on_grid(maps: torch.Tensor, cells: Cells, grid: Grid) -> np.ndarray:
     return whole
 
 
-def _moved(sums: Sums, device: torch.device) -> Sums:
-    return Sums(sums.gram.to(device), sums.target.to(device))
-
-
 def _plain(sums: Sums | None) -> list[np.ndarray] | None:
     return None if sums is None else [sums.gram.cpu().numpy(), sums.target.cpu().numpy()]
 
 
 def _sums(kept: list[np.ndarray] | None) -> Sums | None:
-    return None if kept is None else Sums(torch.from_numpy(kept[0]), torch.from_numpy(kept[1]))
+    # Copied, so that they lie in memory as they did: solvers round otherwise where rows are aligned otherwise.
+    return None if kept is None else Sums(torch.tensor(kept[0]), torch.tensor(kept[1]))

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from vos.distance import to_nearest
 from vos.types import Box, Prompts
 
 # Pixels of a mask that are looked at: enough for the medoids of any shape, and few enough for all pairs.
@@ -244,12 +245,8 @@ def _grown(box: Box, margin: float, size: tuple[int, ...]) -> tuple[float, float
 
 
 def _squared_distance(inside: np.ndarray) -> np.ndarray:
-    """Of each pixel that is not 0, uint8 (H, W), to the nearest that is: pixels squared, float64 (H, W), whole numbers.
-
-    OpenCV's distances differ in their last bits from call to call, which would decide between equally deep pixels.
-    """
-    distance = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.rint(distance.astype(np.float64) ** 2)
+    """Of each pixel that is not 0, uint8 (H, W), to the nearest that is: pixels squared, float64 (H, W), whole numbers."""
+    return np.rint(to_nearest(inside == 0).astype(np.float64) ** 2)
 
 
 def _sampled(mask: np.ndarray) -> np.ndarray:

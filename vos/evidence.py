@@ -9,13 +9,14 @@ joined if that agrees better.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from vos.distance import to_nearest
 from vos.models.features import FeatureMap
 from vos.types import Candidates, Evidence, Prompts
 
@@ -88,14 +89,7 @@ def rivalled(evidence: Evidence) -> Evidence:
     ordered = np.sort(belief, axis=0)
     best, second = ordered[-1], ordered[-2]
     others = np.where(belief == best, second, best)
-    return Evidence(
-        belief - np.maximum(others, 0),
-        evidence.carried,
-        evidence.likeness,
-        evidence.first_likeness,
-        evidence.least,
-        evidence.area,
-    )
+    return replace(evidence, belief=belief - np.maximum(others, 0))
 
 
 def choose(evidence: Evidence, candidates: Candidates, owners: np.ndarray) -> list[tuple[torch.Tensor, float] | None]:
@@ -144,15 +138,17 @@ def _chosen(evidence: Evidence, logits: torch.Tensor, scores: torch.Tensor) -> t
     )
     masks = logits > 0
     real = masks.flatten(1).any(1)
-    real[real.clone()] = _mean(like, masks[real].float()) > float(evidence.least[0])
-    logits, scores, masks = logits[real], scores[real], masks[real]
+    standing = torch.full_like(scores, -torch.inf)
+    standing[real] = contrast(first, masks[real], area)
+    real &= (_mean(like, masks.float()) > float(evidence.least[0])) & (standing >= float(evidence.least_contrast[0]))
+    logits, scores, masks, standing = logits[real], scores[real], masks[real], standing[real]
     if not len(logits):
         return None
     believed = belief.sigmoid()
     soft = logits.clamp(-12, 12).sigmoid()
     change = ((soft.flatten(1).sum(1) + 1) / (area + 1)).log().abs()
     agreement = _soft_iou(soft, believed)
-    worth = _CONTRAST * contrast(first, masks, area) + _AGREEMENT * agreement + _SCORE * scores - _CHANGE * change
+    worth = _CONTRAST * standing + _AGREEMENT * agreement + _SCORE * scores - _CHANGE * change
     best = int(worth.argmax())
     answer, score, agreed = logits[best], float(scores[best]), float(agreement[best])
     sure = scores >= _JOIN_SCORE
@@ -197,15 +193,17 @@ def _box(region: np.ndarray) -> np.ndarray:
 
 def _points(region: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Middles of up to `_POINTS` places deep inside a region, not close together, where it weighs much: (P, 2), xy."""
-    left, weight = np.pad(region.astype(np.uint8), 1), np.pad(weight, 1)
+    left, weight = np.pad(region, 1), np.pad(weight, 1)
     points: list[tuple[float, float]] = []
     for _ in range(_POINTS):
-        depth = cv2.distanceTransform(left, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).round(3) * weight
+        depth = to_nearest(~left) * weight
         y, x = np.unravel_index(depth.argmax(), depth.shape)
         if depth[y, x] <= (0.3 if points else 0):
             break
         points.append((float(x) - 0.5, float(y) - 0.5))
-        cv2.circle(left, (int(x), int(y)), max(1, int(0.7 * depth[y, x])), 0, thickness=-1)
+        taken = np.zeros(left.shape, np.uint8)
+        cv2.circle(taken, (int(x), int(y)), max(1, int(0.7 * depth[y, x])), 1, thickness=-1)
+        left &= taken == 0
     return np.array(points, dtype=np.float64).reshape(-1, 2)
 
 

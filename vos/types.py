@@ -74,6 +74,7 @@ class Evidence:
         likeness: float32 (N, h, w), how much a place looks like the object by now, about -1 to 1.
         first_likeness: float32 (N, h, w), the same by its references alone, which no mistake has touched.
         least: float32 (N,), mean likeness that a mask needs to be the object.
+        least_contrast: float32 (N,), how far it needs to stand out by `first_likeness` (see `vos.evidence.contrast`).
         area: float32 (N,), places that the object usually takes.
     """
 
@@ -82,14 +83,16 @@ class Evidence:
     likeness: np.ndarray
     first_likeness: np.ndarray
     least: np.ndarray
+    least_contrast: np.ndarray
     area: np.ndarray
 
     def __post_init__(self) -> None:
         shape = self.belief.shape
         if len(shape) != 3 or any(m.shape != shape for m in (self.carried, self.likeness, self.first_likeness)):
             raise ValueError(f"evidence needs maps of one shape (N, h, w), got {shape} and others")
-        if self.least.shape != shape[:1] or self.area.shape != shape[:1]:
-            raise ValueError(f"evidence of {shape[0]} objects, got {self.least.shape = }, {self.area.shape = }")
+        numbers = self.least, self.least_contrast, self.area
+        if any(values.shape != shape[:1] for values in numbers):
+            raise ValueError(f"evidence of {shape[0]} objects, got {[values.shape for values in numbers]} of numbers")
         kinds = {name: getattr(self, name).dtype for name in self.__dataclass_fields__}
         if any(kind != np.float32 for kind in kinds.values()):
             raise ValueError(f"evidence must be float32, got {kinds}")

@@ -161,14 +161,21 @@ def test_after_a_cut_motion_says_nothing_and_appearance_finds_it_anywhere() -> N
     frame, features, mask = _scene(1, 64, cut=True)
     evidence = _evidence(tracker, frame, features)
     assert (evidence.carried < 0).all()
+    assert evidence.least == pytest.approx([0.2]), "what is found after a cut must look more like it than usual"
     found, true = evidence.belief[0] > 0, _places(mask)
     assert (found & true).sum() / (found | true).sum() > 0.7
 
 
 def test_a_lost_object_has_no_box_is_held_to_stricter_likeness_and_comes_back() -> None:
-    tracker = _started(least=0.1, return_margin=0.3)
+    tracker = _started(least=0.1, return_margin=0.3, return_contrast=0.5)
     frame, features, mask = _scene(1)
-    assert _evidence(tracker, frame, features).least == pytest.approx([0.1])
+    evidence = _evidence(tracker, frame, features)
+    assert evidence.least == pytest.approx([0.1])
+    assert evidence.least_contrast == -np.inf
+    tracker.update(_answer(frame, mask))
+    (known,) = tracker._objects.values()
+    frame, features, mask = _scene(2)
+    tracker.locate(frame, features)
     tracker.update(_answer(frame, np.zeros(SIZE, dtype=bool)))
     frame, features, mask = _scene(2, 56)
     prompts = tracker.locate(frame, features)
@@ -176,6 +183,7 @@ def test_a_lost_object_has_no_box_is_held_to_stricter_likeness_and_comes_back() 
     evidence = prompts.evidence
     assert evidence is not None
     assert evidence.least == pytest.approx([0.4])
+    assert evidence.least_contrast == pytest.approx([0.5 * (known.contrast or 0)])
     assert not (evidence.carried > 0).any()
     assert (evidence.belief[0] > 0)[_places(mask)].mean() > 0.7
     tracker.update(_answer(frame, mask))
