@@ -245,7 +245,7 @@ def _grown(box: Box, margin: float, size: tuple[int, ...]) -> tuple[float, float
 
 
 def _squared_distance(inside: np.ndarray) -> np.ndarray:
-    """Of each pixel that is not 0, uint8 (H, W), to the nearest that is: pixels squared, float64 (H, W), whole numbers."""
+    """Of each pixel that is not 0, uint8 (H, W), to the nearest that is, squared: float64 (H, W), whole numbers."""
     return np.rint(to_nearest(inside == 0).astype(np.float64) ** 2)
 
 
