@@ -35,6 +35,10 @@ def test_sources(track, tmp_path: Path) -> None:
     assert "*.png" in track(source=tmp_path / "folder" / "*.png")
 
 
+def test_no_name_is_not_the_current_folder(vos: Vos) -> None:
+    assert vos("track", "", "--click", "1,1").error == "vos: error: SOURCE is empty; give a video"
+
+
 def test_masks(track, scene: Scene, tmp_path: Path) -> None:
     def saved(name: str, array: np.ndarray) -> Path:
         Image.fromarray(array).save(tmp_path / name)

@@ -10,7 +10,7 @@ from vos.cli import batch
 from vos.cli.reading import reading_of
 from vos.cli.run import KEEP_EVERY, Wishes, run
 from vos.cli.session import Session
-from vos.errors import OutputError, ReferenceInputError, SettingsError
+from vos.errors import OutputError, ReferenceInputError, SettingsError, SourceError
 from vos.references import Reference, parse_box, parse_click, parse_mask
 from vos.results import DEFAULT_KINDS, KINDS
 from vos.results.kinds import kinds_of
@@ -84,6 +84,8 @@ def track(
     short = {"model": model, "features": features, "tracker.name": tracker, "weights": weights, "device": device}
     settings = load_settings(preset, [*set_, *((key, value) for key, value in short.items() if value is not None)])
     check_trackers(settings.tracker.parts)
+    if not source:
+        raise SourceError("SOURCE is empty; give a video")
     if out == "":
         raise OutputError("OUT is empty; give a folder for the results to -o")
     wishes = Wishes(
