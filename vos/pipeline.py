@@ -5,12 +5,13 @@
 
 Reading, encoding, and the rest run side by side: the first two need nothing from the past.
 What is kept between frames is O(objects); nothing is O(frames). A tracker that looks ahead has as many frames held for
-it as it asks for; most ask for none.
+it as it asks for; most ask for none. With `keyframe_every`, all of this is done on keyframes, and masks are carried to
+the frames between them (`vos.keyframes`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ import numpy as np
 import torch
 
 from vos.device import SideStream
-from vos.errors import DeviceError, ReferenceInputError
+from vos.errors import DeviceError, ReferenceInputError, SettingsError
+from vos.keyframes import Carrier, Keyframes
 from vos.models.features import Features
 from vos.models.load import Models, load_models
 from vos.objects import ObjectTable, measure
@@ -38,7 +40,7 @@ from vos.tracking import (
     tracker_state,
     with_following,
 )
-from vos.types import Frame, FrameResult, Prompts
+from vos.types import Frame, FrameResult, ObjectResult, Prompts
 from vos.video import open_source, prefetch
 from vos.video.prefetch import source_of
 from vos.weights import fetch
@@ -105,7 +107,7 @@ class VideoTracker:
             video: a pass to go on with, whose next frame is the first of `frames`; a fresh one by default.
         """
         video = video or self.begin()
-        encoded = _encoded(frames, video, plan.first_frame)
+        encoded = _encoded(frames, video, plan, video.keyframes)
         with closing(prefetch(encoded, _ENCODED, source_of(frames))) as ready:
             for frame, upcoming, features in ready:
                 yield video.step(frame, plan.at(frame.index), features, upcoming)
@@ -116,12 +118,13 @@ class VideoTracker:
 
 
 def _encoded(
-    frames: Iterable[Frame], video: VideoPass, first: int
+    frames: Iterable[Frame], video: VideoPass, plan: ReferencePlan, keyframes: Keyframes
 ) -> Generator[tuple[Frame, tuple[Frame, ...], Features | None], None, None]:
-    """Each frame, those that follow it as far as the pass looks ahead, and its features; none before frame `first`."""
+    """Each frame, those that follow it as far as the pass looks ahead, and its features; none where none are needed."""
     with closing(prefetch(frames, _PREFETCH)) as read:
         for frame, upcoming in with_following(read, video.latency):
-            yield frame, upcoming, video.encode(frame) if frame.index >= first else None
+            needed = frame.index >= plan.first_frame and keyframes.due(frame, plan.at(frame.index))
+            yield frame, upcoming, video.encode(frame) if needed else None
 
 
 @contextmanager
@@ -144,16 +147,25 @@ class VideoPass:
     """One video's run: what is known of its objects, and the step from frame to result.
 
     Attributes:
-        times: seconds per stage: encode, locate, segment, merge, learn.
+        times: seconds per stage: encode, locate, segment, merge, learn, carry.
+
+    Raises:
+        SettingsError: keyframes for a tracker that looks ahead.
     """
 
     def __init__(self, settings: Settings, models: Models, tracker: Tracker) -> None:
+        if settings.keyframe_every > 1 and latency(tracker):
+            raise SettingsError(
+                f"tracker '{settings.tracker.name}' looks ahead at every frame; set keyframe_every=1, or choose another"
+            )
         self._settings = settings
         self._models = models
         self._tracker = tracker
         fit = ScaleFit(steps=settings.fit.steps, learning_rate=settings.fit.learning_rate)
         self._segmenter = Segmenter(models.segmenter, settings.decoder, fit)
         self._objects = ObjectTable()
+        self._keyframes = Keyframes(settings.keyframe_every)
+        self._carrier = Carrier()
         self._beside = SideStream(models.segmenter.device)
         self.times = StageTimes(models.segmenter.device)
 
@@ -161,6 +173,11 @@ class VideoPass:
     def latency(self) -> int:
         """How many later frames `step` is to be shown; 0 with most trackers."""
         return latency(self._tracker)
+
+    @property
+    def keyframes(self) -> Keyframes:
+        """A copy of what decides which of the coming frames `step` needs the features of."""
+        return self._keyframes.copy()
 
     def state(self) -> dict[str, Any]:
         """All that was learnt so far, as plain data (see `vos.tracking.Resumable`): what the next frame depends on.
@@ -172,6 +189,8 @@ class VideoPass:
             "ids": list(self._objects.ids),
             "scale_weights": self._segmenter.state(),
             "tracker": tracker_state(self._tracker),
+            "since_keyframe": self._keyframes.since,
+            "carrier": self._carrier.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -180,6 +199,8 @@ class VideoPass:
             self._objects.add(object_id)
         self._segmenter.restore(state["scale_weights"])
         restore_tracker(self._tracker, state["tracker"])
+        self._keyframes.since = state["since_keyframe"]
+        self._carrier.restore(state["carrier"])
 
     @torch.inference_mode()
     def encode(self, frame: Frame) -> Features:
@@ -205,7 +226,7 @@ class VideoPass:
         Args:
             frame: the next frame, in order from 0.
             given: the references on it.
-            features: what `encode` gave for it, where that has been done already.
+            features: what `encode` gave for it, where that has been done already; unused between keyframes.
             upcoming: the `latency` frames after it, fewer where the clip ends.
 
         Raises:
@@ -221,6 +242,8 @@ class VideoPass:
         new_ids = list(given.ids)
         if not new_ids and not len(self._objects):
             return FrameResult(frame, np.zeros(frame.size, dtype=np.uint8), ())
+        if not self._keyframes.due(frame, given):
+            return self._carried(frame)
         if features is None:
             features = self.encode(frame)
         self._beside.take_over(features.image.features, features.prior.features)
@@ -234,8 +257,7 @@ class VideoPass:
         for object_id in masks:
             if object_id not in self._objects:
                 self._objects.add(object_id)
-        threshold = self._settings.objects.uncertain_below
-        objects = tuple(measure(index_map, i, scores[i], threshold, i in masks) for i in self._objects.ids)
+        objects = self._measured(index_map, scores, masks)
         soft = None
         if logits:
             soft = self._models.segmenter.low_logits(list(logits), torch.stack(list(logits.values())), features.image)
@@ -243,7 +265,21 @@ class VideoPass:
         with self.times.stage("learn"):
             self._learn(frame, features, masks)
             self._tracker.update(result)
+        if self._keyframes.every > 1:
+            self._carrier.start(frame, index_map, scores)
         return result
+
+    def _carried(self, frame: Frame) -> FrameResult:
+        """A frame between keyframes: the last one's masks where they are now, with its scores."""
+        with self.times.stage("carry"):
+            index_map = self._carrier.carry(frame)
+        return FrameResult(frame, index_map, self._measured(index_map, self._carrier.scores, ()))
+
+    def _measured(
+        self, index_map: np.ndarray, scores: Mapping[int, float], given: Collection[int]
+    ) -> tuple[ObjectResult, ...]:
+        threshold = self._settings.objects.uncertain_below
+        return tuple(measure(index_map, i, scores[i], threshold, i in given) for i in self._objects.ids)
 
     def _follow(
         self, frame: Frame, features: Features, given: list[int], logits: dict[int, torch.Tensor]

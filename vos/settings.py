@@ -154,6 +154,13 @@ class Settings(_Section):
     stages: bool = Field(
         False, description="keep what the encoder's earlier stages see, for trackers that look at it (memory)"
     )
+    keyframe_every: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="look at every k-th frame, and where a reference is given or a shot begins; to the frames between, "
+        "optical flow carries the masks, which is faster and less exact",
+    )
     cache_embeddings: Path | None = Field(
         None, description="folder that keeps the segmenter's embeddings, rounded to half precision, for repeated runs"
     )
