@@ -105,14 +105,18 @@ def test_unwritable_out(track, tmp_path: Path) -> None:
     assert "locked" in track(out=tmp_path / "locked" / "out")
 
 
-def test_usage_errors_are_clean_too(vos: Vos) -> None:
-    for arguments in (
-        ["track"],
-        ["trak"],
-        ["track", "--frobnicate"],
-        ["weights", "get", "nonesuch"],
-        ["presets", "no"],
-    ):
-        ended = vos(*arguments)
-        assert ended.code == 2
-        assert "Traceback" not in ended.err + ended.out
+def test_what_is_typed_wrong(vos: Vos) -> None:
+    assert vos("track").error == "vos: error: Missing argument 'SOURCE'; see vos track --help"
+    assert "'trak'" in vos("trak").error
+    assert "--frobnicate" in vos("track", "--frobnicate").error
+    assert "--every" in vos("track", "a.mp4", "--every", "often").error
+    assert "'nonesuch'" in vos("weights", "get", "nonesuch").error
+    assert "'no'" in vos("presets", "no").error
+
+
+def test_nothing_typed_is_help(vos: Vos) -> None:
+    ended = vos()
+    assert ended.code == 2
+    assert "track" in ended.out + ended.err
+    assert "Usage: vos" in ended.out + ended.err
+    assert vos("track", "--help").code == 0

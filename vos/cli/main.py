@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import entry_points, version
+from typing import Any, NoReturn
 
 import typer
 
@@ -14,6 +15,8 @@ from vos.errors import VosError
 
 GROUP = "vos.commands"
 BAD_INPUT = 2
+# What typer raises where it cannot understand the command line; it brings a click of its own, or uses the one there is.
+_UsageError: Any = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     help="Track objects through a video from one mask: their masks in every frame.",
@@ -55,10 +58,20 @@ def main() -> None:
     """Run the command line: bad input is one line on stderr and exit code 2, Ctrl-C is exit code 130."""
     try:
         with stoppable():
-            app()
+            sys.exit(app(prog_name="vos", standalone_mode=False))
     except VosError as error:
-        stderr.print(f"vos: error: {error}", markup=False, style="bold red" if stderr.is_terminal else None)
-        sys.exit(BAD_INPUT)
+        _refuse(str(error))
+    except _UsageError as error:
+        text, context = error.format_message(), error.ctx
+        if "\n" in text:  # Nothing was asked for: this is the help.
+            error.show()
+            sys.exit(BAD_INPUT)
+        _refuse(text if context is None else f"{text.rstrip('.')}; see {context.command_path} --help")
     except Stopped:
         stderr.print("vos: stopped", markup=False)
         sys.exit(STOPPED)
+
+
+def _refuse(text: str) -> NoReturn:
+    stderr.print(f"vos: error: {text}", markup=False, style="bold red" if stderr.is_terminal else None)
+    sys.exit(BAD_INPUT)
