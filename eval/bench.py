@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +15,9 @@ from vos.errors import EvaluationError
 
 from . import metrics, plain
 from .davis import Dataset, describe_missing, read_result
+from .machine import machine
 
 Pair = tuple[np.ndarray, np.ndarray, int]  # ground truth and prediction, index maps (H, W), and the number of objects
-
-_VERSIONS = ("persam-vos", "numpy", "opencv-python-headless", "torch")
 
 
 @dataclass(frozen=True)
@@ -100,23 +96,6 @@ def dataset_pairs(dataset: Dataset, results: Path) -> Iterator[Pair]:
             if result is None:
                 raise EvaluationError(describe_missing(results, sequence, (frame,)))
             yield sequence.annotation(frame)[0], result, sequence.objects
-
-
-def machine() -> dict[str, Any]:
-    """The machine and the versions that a measurement belongs to."""
-    found = {}
-    for name in _VERSIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return {
-        "system": platform.platform(),
-        "processor": platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "versions": found,
-    }
 
 
 def _bench(pairs: Iterable[Pair], counter: metrics.Counter) -> BenchResult:

@@ -1,8 +1,7 @@
-"""`vos eval` and `vos bench eval`."""
+"""`vos eval` and `vos parity`; the others are modules of their own."""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -19,7 +18,7 @@ from vos.cli.console import stderr, stdout
 from vos.errors import EvaluationError
 from vos.types import FrameResult
 
-from .bench import BenchResult, bench, dataset_pairs, drawn_pairs
+from .bench_cli import app as benches
 from .compare_cli import compare as compare_presets
 from .davis import Dataset, Task, open_dataset
 from .official import check_official
@@ -31,13 +30,9 @@ from .scoring import SequenceScore, make_counter, score_dataset
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `eval`, `parity`, `compare`, and `eval` under `bench`, to the main command (group `vos.commands`)."""
+    """Adds `eval`, `bench`, `parity` and `compare` to the main command (group `vos.commands`)."""
     app.command("eval")(evaluate)
-    benches = next((group.typer_instance for group in app.registered_groups if group.name == "bench"), None)
-    if benches is None:
-        benches = typer.Typer(help="Measure speed.", no_args_is_help=True)
-        app.add_typer(benches, name="bench")
-    benches.command("eval")(bench_eval)
+    app.add_typer(benches, name="bench")
     app.command("parity")(parity)
     app.command("compare")(compare_presets)
 
@@ -168,34 +163,6 @@ def parity(
         raise typer.Exit(1)
 
 
-def bench_eval(
-    results: Path | None = typer.Argument(
-        None, metavar="[RESULTS]", help="Real results to count on.  [default: drawn shapes]"
-    ),
-    davis: Path | None = typer.Option(None, "--davis", metavar="ROOT", help="DAVIS folder that RESULTS belong to."),
-    frames: int = typer.Option(30, "--frames", min=1, help="Frames to draw."),
-    objects: int = typer.Option(3, "--objects", min=1, max=255, help="Objects to draw."),
-    size: str = typer.Option("854x480", "--size", metavar="WxH", help="Size to draw."),
-    device: str | None = typer.Option(None, "--device", help="Torch device to count on.  [default: NumPy and OpenCV]"),
-    json_file: Path | None = typer.Option(
-        None, "--json", metavar="FILE", help="Write the numbers, the machine and the versions."
-    ),
-) -> None:
-    """Time J and F per frame and object, against a plain full-frame computation."""
-    if (results is None) != (davis is None):
-        raise EvaluationError("RESULTS and --davis ROOT go together; leave both out to measure on drawn shapes")
-    if results is not None and davis is not None:
-        pairs = dataset_pairs(open_dataset(davis), results)
-        what = f"{results} on {davis}"
-    else:
-        pairs = drawn_pairs(frames, objects, _size(size))
-        what = f"{objects} drawn objects, {size}"
-    result = bench(pairs, make_counter(device))
-    if json_file is not None:
-        write_text(json_file, json.dumps({"what": what, "device": device or "numpy", **result.as_dict()}, indent=1))
-    stdout.print(_bench_line(result, what), markup=False)
-
-
 def _track(
     dataset: Dataset,
     out: Path,
@@ -315,17 +282,3 @@ class _RunBar:
             how = "was done before" if self._resumed else f"{seconds:.1f} s"
             jf = percent((score.j + score.f) / 2)
             stderr.print(f"{self._done}/{self._sequences} {score.name}: J&F {jf} ({how})", markup=False)
-
-
-def _bench_line(result: BenchResult, what: str) -> str:
-    return (
-        f"{what}: {result.ms:.3f} ms per frame and object, plain full-frame {result.plain_ms:.3f} ms, "
-        f"{result.ratio:.1f} times as fast ({result.frames} frames, {result.pairs} masks, one thread)"
-    )
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, cross, height = text.partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal() and int(width) > 0 and int(height) > 0):
-        raise EvaluationError(f"--size must be WIDTHxHEIGHT in pixels, such as 854x480, got {text!r}")
-    return int(height), int(width)

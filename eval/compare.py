@@ -8,7 +8,6 @@ preset added later is the only one that runs, and `vos eval OUT/<preset>` scores
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from vos.video import open_source
 from . import metrics
 from .continuity import Continuity, ContinuityCounter
 from .davis import Dataset, Sequence, Task, missing_frames, read_result, result_path
+from .machine import peak_memory
 from .run import DONE, Progress, forget, image_names, settle, write_json, write_mask
 from .scoring import SequenceScore, SequenceScorer
 
@@ -346,16 +346,6 @@ class _Hold:
             for object_id, mask in given.masks.items():
                 self._held[mask] = object_id
         return FrameResult(frame, self._held, ())
-
-
-def peak_memory() -> float | None:
-    """Highest resident memory of this process so far, MB; None where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 def _facts(preset: str, settings: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:

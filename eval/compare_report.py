@@ -13,10 +13,10 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from .bench import machine
 from .compare import HOLD, STAGES, Cost, Entry, Run
 from .continuity import Continuity
 from .davis import Dataset
+from .machine import machine
 from .report import Report, csv_text, percent
 
 _COUNTS = {"lost": "lost-frames", "losses": "losses", "recovered": "recovered", "swaps": "id-swaps"}

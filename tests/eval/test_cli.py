@@ -220,11 +220,3 @@ def test_bench_holds_one_to_the_other() -> None:
 
     with pytest.raises(EvaluationError, match="frame 0 of the benchmark: J and F are"):
         bench(drawn_pairs(1, 2, (80, 120)), wrong)
-
-
-def test_bench_group_is_shared() -> None:
-    app, benches = typer.Typer(), typer.Typer()
-    app.add_typer(benches, name="bench")
-    register(app)
-    assert [command.name for command in benches.registered_commands] == ["eval"]
-    assert len(app.registered_groups) == 1

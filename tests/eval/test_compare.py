@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from eval import compare_cli, plain
 from eval.cli import register
-from eval.compare import HOLD, STAGES, Entry, Run, compare, hold_entry, peak_memory, preset_entries
+from eval.compare import HOLD, STAGES, Entry, Run, compare, hold_entry, preset_entries
 from eval.compare_page import write_page
 from eval.compare_report import COLUMNS, Comparison
 from eval.continuity import Continuity, ContinuityCounter
@@ -185,12 +185,6 @@ def test_costs(bench: Bench) -> None:
     assert encode["right"] == encode["off"] > encode[HOLD] == 0
     assert runs["right"].cost.seconds["locate"] > 0
     assert runs["right"].cost.seconds["write"] > 0
-
-
-def test_peak_memory_is_of_this_process() -> None:
-    peak = peak_memory()
-    assert peak is not None
-    assert 20 < peak < 1e6
 
 
 def test_resume_does_what_is_left(bench: Bench) -> None:
