@@ -192,7 +192,7 @@ def test_damage_is_said_and_loses_nothing(
     if how == "cut":
         path.write_bytes(data[: len(data) // 2])
     elif how == "flipped":
-        data[len(data) // 3] ^= 0x55
+        data[data.index(b'"next"') + 1] ^= 0x55
         path.write_bytes(data)
     elif how == "gone":
         path.unlink()

@@ -58,7 +58,7 @@ def main() -> None:
     """Run the command line: bad input is one line on stderr and exit code 2, Ctrl-C is exit code 130."""
     try:
         with stoppable():
-            sys.exit(app(prog_name="vos", standalone_mode=False))
+            sys.exit(app(prog_name="vos", standalone_mode=False) or 0)
     except VosError as error:
         _refuse(str(error))
     except _UsageError as error:
