@@ -29,6 +29,10 @@ RATIO = 4
 _LARGEST_KEPT = 0.97
 # A mask holds its object in place wholly from this mean likeness on, and from an area of 1 / _HELD of the largest.
 _LIKE, _HELD = 0.3, 3.0
+# Of the largest area: an object is all there from the second share on, and something is missing below the first.
+_MISSING, _WHOLE = 0.7, 0.95
+# Motion in and around an object counts as clear by this power of its mean trust.
+_SURROUNDINGS, _CLEAR = np.ones((9, 9), np.uint8), 4
 
 
 class MemorySettings(BaseModel):
@@ -39,6 +43,11 @@ class MemorySettings(BaseModel):
     appearance: float = Field(4.0, ge=0, description="log-odds of a place that looks wholly like the object")
     motion: float = Field(0.5, ge=0, description="log-odds per logit of the last mask where motion carries it surely")
     beside: float = Field(1.0, ge=0, description="log-odds against a place that motion surely brings from outside it")
+    outside: float = Field(
+        2.0,
+        ge=0,
+        description="log-odds against a place outside the carried mask, while nothing of the object is missing",
+    )
     away: float = Field(
         3.0, ge=0, description="log-odds against a place, per object's width away from where motion carries the mask"
     )
@@ -57,8 +66,8 @@ class MemorySettings(BaseModel):
     return_margin: float = Field(
         0.2, ge=0, le=1, description="how much more likeness it takes to come back, or to be found after a cut"
     )
-    return_contrast: float = Field(
-        0.75, ge=0, le=1, description="how far a mask must stand out for that, against usual"
+    cut_contrast: float = Field(
+        0.75, ge=0, le=1, description="how far a mask must stand out to be found after a cut, against usual"
     )
 
 
@@ -76,6 +85,7 @@ class _Object:
         largest: those that it took at most, slowly forgotten.
         hold: how much the last mask ties the object to its place, in [0, 1]; 0 where it was lost.
         lost: it had no mask in the last frame.
+        cut_off: it has had none since the last cut.
         contrast: what is usual; None before the first frame that was tracked.
     """
 
@@ -89,6 +99,7 @@ class _Object:
     largest: float
     hold: float = 1.0
     lost: bool = False
+    cut_off: bool = False
     contrast: float | None = None
 
 
@@ -161,7 +172,7 @@ class MemoryTracker:
         self._last, self._seen, self._evidence = seen.grey, None, None
 
     def state(self) -> dict[str, Any]:
-        kept = ("references", "logits", "area", "largest", "hold", "lost", "contrast")
+        kept = ("references", "logits", "area", "largest", "hold", "lost", "cut_off", "contrast")
         objects = {
             str(i): {
                 **{name: getattr(known, name) for name in kept},
@@ -226,6 +237,7 @@ class MemoryTracker:
         )
         cut = seen.frame.cut and self._last is not None
         returning = np.array([known.lost or cut for known in objects])
+        cut_off = np.array([known.cut_off or cut for known in objects])
         settings = self._settings
         usual = np.array([-np.inf if known.contrast is None else known.contrast for known in objects])
         return Evidence(
@@ -234,7 +246,7 @@ class MemoryTracker:
             now,
             first,
             np.where(returning, settings.least + settings.return_margin, settings.least).astype(np.float32),
-            np.where(returning, settings.return_contrast * usual, -np.inf).astype(np.float32),
+            np.where(cut_off, settings.cut_contrast * usual, -np.inf).astype(np.float32),
             np.array([known.area for known in objects], dtype=np.float32),
         )
 
@@ -261,7 +273,13 @@ class MemoryTracker:
             rows, columns = grid.covered
             trust[:rows, :columns] = motion.trust
         away = np.minimum(settings.away_limit, settings.away * to_nearest(inside) / max(4.0, math.sqrt(known.largest)))
-        against = hold * away + settings.beside * trust * np.clip(-carried, 0, 4) / 4
+        beyond = np.clip(-carried, 0, 4) / 4
+        against = hold * away + settings.beside * trust * beyond
+        # An object that is all there, and whose motion is clear, grows by being carried; what comes up beside it is
+        # another. One of which a part was covered may get it back.
+        whole = min(max((inside.sum() / known.largest - _MISSING) / (_WHOLE - _MISSING), 0.0), 1.0)
+        clear = float(trust[cv2.dilate(inside.astype(np.uint8), _SURROUNDINGS) > 0].mean()) ** _CLEAR
+        against += settings.outside * hold * whole * clear * beyond
         return looks + np.where(inside, hold * settings.motion * trust * np.clip(carried, 0, 4), -against)
 
     def _after(self, known: _Object, found: ObjectResult, result: FrameResult, evidence: Evidence) -> _Object:
@@ -272,13 +290,14 @@ class MemoryTracker:
         logits = _final_logits(result, found.id, shares)
         inside = logits > 0
         if not inside.any():
-            return replace(known, logits=logits, hold=0.0, lost=True)
+            cut_off = known.cut_off or self._seen.frame.cut
+            return replace(known, logits=logits, hold=0.0, lost=True, cut_off=cut_off)
         taken = float(shares.sum())
         largest = max(_LARGEST_KEPT * known.largest, taken)
         area = 0.9 * known.area + 0.1 * taken
         like, first = evidence.likeness[0], evidence.first_likeness[0]
         hold = np.clip(like[inside].mean() / _LIKE, 0, 1) * np.clip(_HELD * taken / largest, 0, 1)
-        after = replace(known, logits=logits, area=area, largest=largest, hold=float(hold), lost=False)
+        after = replace(known, logits=logits, area=area, largest=largest, hold=float(hold), lost=False, cut_off=False)
         standing = float(contrast(torch.from_numpy(first), torch.from_numpy(inside)[None], area)[0])
         usual = standing if known.contrast is None else known.contrast
         if found.score < settings.min_score or standing < settings.min_contrast * usual:

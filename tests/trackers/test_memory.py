@@ -157,25 +157,26 @@ def test_belief_is_where_the_object_is_now() -> None:
 
 
 def test_after_a_cut_motion_says_nothing_and_appearance_finds_it_anywhere() -> None:
-    tracker = _started()
-    frame, features, mask = _scene(1, 64, cut=True)
+    tracker = _started(cut_contrast=0.5)
+    frame, features, mask = _scene(1)
+    tracker.locate(frame, features)
+    tracker.update(_answer(frame, mask))
+    (known,) = tracker._objects.values()
+    frame, features, mask = _scene(2, 64, cut=True)
     evidence = _evidence(tracker, frame, features)
     assert (evidence.carried < 0).all()
     assert evidence.least == pytest.approx([0.2]), "what is found after a cut must look more like it than usual"
+    assert evidence.least_contrast == pytest.approx([0.5 * (known.contrast or 0)]), "and stand out"
     found, true = evidence.belief[0] > 0, _places(mask)
     assert (found & true).sum() / (found | true).sum() > 0.7
 
 
 def test_a_lost_object_has_no_box_is_held_to_stricter_likeness_and_comes_back() -> None:
-    tracker = _started(least=0.1, return_margin=0.3, return_contrast=0.5)
+    tracker = _started(least=0.1, return_margin=0.3)
     frame, features, mask = _scene(1)
     evidence = _evidence(tracker, frame, features)
     assert evidence.least == pytest.approx([0.1])
     assert evidence.least_contrast == -np.inf
-    tracker.update(_answer(frame, mask))
-    (known,) = tracker._objects.values()
-    frame, features, mask = _scene(2)
-    tracker.locate(frame, features)
     tracker.update(_answer(frame, np.zeros(SIZE, dtype=bool)))
     frame, features, mask = _scene(2, 56)
     prompts = tracker.locate(frame, features)
@@ -183,11 +184,42 @@ def test_a_lost_object_has_no_box_is_held_to_stricter_likeness_and_comes_back() 
     evidence = prompts.evidence
     assert evidence is not None
     assert evidence.least == pytest.approx([0.4])
-    assert evidence.least_contrast == pytest.approx([0.5 * (known.contrast or 0)])
+    assert evidence.least_contrast == -np.inf
     assert not (evidence.carried > 0).any()
     assert (evidence.belief[0] > 0)[_places(mask)].mean() > 0.7
     tracker.update(_answer(frame, mask))
     assert tracker.locate(*_scene(3, 56)[:2]).has_box.all()
+
+
+def test_what_a_cut_has_taken_must_stand_out_until_it_is_found() -> None:
+    tracker = _started()
+    nothing = np.zeros(SIZE, dtype=bool)
+    for t, (cut, mask) in enumerate(
+        [(False, True), (True, False), (False, False), (False, True), (False, True)], start=1
+    ):
+        frame, features, own = _scene(t, cut=cut)
+        held = _evidence(tracker, frame, features).least_contrast[0] > -np.inf
+        assert held == (t in (2, 3, 4))
+        tracker.update(_answer(frame, own if mask else nothing))
+
+
+def test_what_comes_up_beside_an_object_that_is_all_there_is_another() -> None:
+    beliefs = []
+    for outside in (0, 2):
+        tracker = _started(outside=outside)
+        frame, features, mask = _scene(1)
+        # The same looks right beside it, where nothing has moved.
+        twin = features.image.features.clone()
+        twin[
+            0, PLACE[0].start // STRIDE : PLACE[0].stop // STRIDE, PLACE[1].stop // STRIDE : PLACE[1].stop // STRIDE + 3
+        ] += 3
+        image = _map(twin)
+        evidence = _evidence(tracker, frame, Features(image, image))
+        beside = _places(np.roll(mask, PLACE[1].stop - PLACE[1].start, axis=1))
+        beliefs.append((evidence.belief[0][_places(mask)], evidence.belief[0][beside]))
+    (inside, before), (still, after) = beliefs
+    np.testing.assert_array_equal(inside, still)
+    assert (after < before - 1.5).all()
 
 
 def _now(tracker: MemoryTracker) -> np.ndarray:
