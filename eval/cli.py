@@ -20,6 +20,7 @@ from vos.types import FrameResult
 
 from .bench_cli import app as benches
 from .compare_cli import compare as compare_presets
+from .compose_cli import compose_clips
 from .davis import Dataset, Task, open_dataset
 from .official import check_official
 from .parity import SAME_IOU, compare
@@ -30,11 +31,12 @@ from .scoring import SequenceScore, make_counter, score_dataset
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `eval`, `bench`, `parity` and `compare` to the main command (group `vos.commands`)."""
+    """Adds `eval`, `bench`, `parity`, `compare` and `compose` to the main command (group `vos.commands`)."""
     app.command("eval")(evaluate)
     app.add_typer(benches, name="bench")
     app.command("parity")(parity)
     app.command("compare")(compare_presets)
+    app.command("compose")(compose_clips)
 
 
 def evaluate(

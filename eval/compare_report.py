@@ -19,7 +19,15 @@ from .davis import Dataset
 from .machine import machine
 from .report import Report, csv_text, percent
 
-_COUNTS = {"lost": "lost-frames", "losses": "losses", "recovered": "recovered", "swaps": "id-swaps"}
+_COUNTS = {
+    "lost": "lost-frames",
+    "losses": "losses",
+    "recovered": "recovered",
+    "swaps": "id-swaps",
+    "returns": "returns",
+    "met": "returns-met",
+    "ghosts": "ghost-frames",
+}
 _MEASURES = ("J&F-Mean", "J-Mean", "F-Mean", "J-Recall", "F-Recall")
 
 
@@ -126,6 +134,18 @@ COLUMNS = (
         "objects times frames in which the mask overlaps another object more than its own",
         "continuity",
         lambda row: str(row.continuity.swaps),
+    ),
+    Column(
+        "returns met",
+        "times found (IoU 0.5 or more) within 10 frames of times that an object came back into the picture",
+        "continuity",
+        lambda row: f"{row.continuity.met}/{row.continuity.returns}",
+    ),
+    Column(
+        "ghosts",
+        "objects times frames in which the object is not there and its mask takes more than 0.1 % of the frame",
+        "continuity",
+        lambda row: str(row.continuity.ghosts),
     ),
 )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
 LOST_BELOW = 0.1
 FOUND_FROM = 0.5
+RETURN_WITHIN = 10
+GHOST_FROM = 0.001
 
 
 @dataclass(frozen=True)
@@ -19,20 +21,21 @@ class Continuity:
         losses: times that an object was lost. It counts as lost until its IoU is 0.5 or more.
         recovered: those of the losses that ended so.
         swaps: objects times frames in which the object's mask overlaps another object more than its own.
+        returns: times that an object was there again after frames in which it was not there at all.
+        met: those of the returns on which its IoU was 0.5 or more within 10 frames.
+        ghosts: objects times frames in which the object is not there and its mask takes more than 0.1 % of the frame.
     """
 
     lost: int = 0
     losses: int = 0
     recovered: int = 0
     swaps: int = 0
+    returns: int = 0
+    met: int = 0
+    ghosts: int = 0
 
     def __add__(self, other: Continuity) -> Continuity:
-        return Continuity(
-            self.lost + other.lost,
-            self.losses + other.losses,
-            self.recovered + other.recovered,
-            self.swaps + other.swaps,
-        )
+        return Continuity(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 class ContinuityCounter:
@@ -41,6 +44,8 @@ class ContinuityCounter:
     def __init__(self, objects: int) -> None:
         self._objects = objects
         self._away = np.zeros(objects, dtype=bool)
+        self._gone = np.zeros(objects, dtype=bool)
+        self._back = np.zeros(objects, dtype=np.int64)  # frames since it came back and was not met; 0 where it was
         self._total = Continuity()
 
     @property
@@ -63,10 +68,15 @@ class ContinuityCounter:
         others = overlap[1:, 1:].copy()
         np.fill_diagonal(others, 0)
         swapped = others.max(axis=0, initial=0) > shared
-        self._total += Continuity(
-            int(lost.sum()), int((lost & ~self._away).sum()), int(found_again.sum()), int(swapped.sum())
-        )
+        returned = self._gone & (there > 0)
+        self._back = np.where(returned, 1, np.where(self._back > 0, self._back + 1, 0))
+        met = (self._back > 0) & (self._back <= RETURN_WITHIN) & (iou >= FOUND_FROM)
+        ghosts = (there == 0) & (answered > GHOST_FROM * truth.size)
+        counted = (lost, lost & ~self._away, found_again, swapped, returned, met, ghosts)
+        self._total += Continuity(*(int(which.sum()) for which in counted))
         self._away = (self._away | lost) & ~found_again
+        self._back[met | (there == 0)] = 0
+        self._gone = there == 0
 
 
 def _known(index_map: np.ndarray, n: int) -> np.ndarray:

@@ -278,10 +278,26 @@ def test_lost_and_recovered() -> None:
     assert continuity([here] * 4, [here] * 4, 1) == Continuity()
     # IoU 0.4 is neither lost nor found: the span goes on, and is one loss until it ends.
     assert continuity([here] * 6, [gone, half, gone, here, half, gone], 1) == Continuity(lost=3, losses=2, recovered=1)
-    assert continuity([gone] * 2, [here] * 2, 1) == Continuity(), "an object that is not there cannot be lost"
+    assert continuity([gone] * 2, [gone] * 2, 1) == Continuity(), "an object that is not there cannot be lost"
     sliver = two((0, 0, 2, 20), None)
     assert continuity([here], [sliver], 1) == Continuity(), "IoU 0.1 is not below 0.1"
     assert continuity([here], [two((0, 0, 1, 20), None)], 1) == Continuity(lost=1, losses=1)
+
+
+def test_returns_and_ghosts() -> None:
+    here, gone, half = two(LEFT, None), two(None, None), two((0, 0, 8, 20), None)
+    truth = [here, gone, gone, *[here] * 12]
+    assert continuity(truth, truth, 1) == Continuity(returns=1, met=1)
+    late = [here, gone, gone, *[half] * 9, here, here, here]
+    assert continuity(truth, late, 1) == Continuity(returns=1, met=1), "found on the tenth frame"
+    later = [here, gone, gone, *[half] * 10, here, here]
+    assert continuity(truth, later, 1) == Continuity(returns=1)
+    assert continuity([here, gone, here, gone, here], [here, gone, half, gone, here], 1).met == 1
+    assert continuity([gone] * 2, [here] * 2, 1) == Continuity(ghosts=2)
+    few = np.zeros((100, 100), np.uint8)
+    for size, ghosts in ((10, 0), (11, 1)):
+        few[0, :size] = 1
+        assert continuity([np.zeros_like(few)], [few], 1).ghosts == ghosts, "0.1 % of a frame is not more than that"
 
 
 def test_swaps() -> None:
@@ -298,18 +314,24 @@ def test_swaps() -> None:
 
 @given(arrays(np.uint8, (3, 6, 7), elements=st.integers(0, 4)), arrays(np.uint8, (3, 6, 7), elements=st.integers(0, 3)))
 def test_continuity_by_the_book(truth: np.ndarray, found: np.ndarray) -> None:
-    lost = losses = recovered = swaps = 0
+    lost = losses = recovered = swaps = returns = met = ghosts = 0
     for i in (1, 2, 3):
-        away = False
+        away, before, waiting = False, True, False
         for a, b in zip(truth, found, strict=True):
+            returns += not before and (a == i).any()
+            waiting = (waiting or not before) and bool((a == i).any())
+            before = bool((a == i).any())
+            ghosts += not before and bool((b == i).any())
             iou = plain.jaccard(a == i, b == i) if (a == i).any() else 0.0
             if (a == i).any() and iou < 0.1:
                 lost, losses, away = lost + 1, losses + (not away), True
             elif away and iou >= 0.5:
                 recovered, away = recovered + 1, False
+            if waiting and iou >= 0.5:
+                met, waiting = met + 1, False
             overlap = [int(((a == k) & (b == i)).sum()) for k in (1, 2, 3)]
             swaps += max(overlap) > overlap[i - 1]
-    assert continuity(list(truth), list(found), 3) == Continuity(lost, losses, recovered, swaps)
+    assert continuity(list(truth), list(found), 3) == Continuity(lost, losses, recovered, swaps, returns, met, ghosts)
 
 
 def test_ids_beyond_the_objects_are_background() -> None:

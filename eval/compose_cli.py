@@ -1,0 +1,35 @@
+"""`vos compose`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+from rich.progress import track as progress
+
+from vos.cli.console import stderr, stdout
+
+from .compose import compose, matching
+from .davis import open_dataset
+from .report import counted
+
+
+def compose_clips(
+    out: Path = typer.Argument(..., metavar="OUT", help="Folder for the new data set; it must not be there yet."),
+    davis: Path = typer.Option(..., "--davis", metavar="ROOT", help="DAVIS folder with sequences of one object each."),
+    sequences: str | None = typer.Option(None, "--sequences", metavar="A,B", help="Only of these sequences."),
+    only: list[str] = typer.Option([], "--only", metavar="TEXT", help="Only clips with this in their name."),
+    frames: int | None = typer.Option(None, "--frames", min=3, help="The most frames of a clip.  [default: all]"),
+    resolution: str = typer.Option("480p", "--resolution", metavar="FOLDER", help="Folder below Annotations."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
+) -> None:
+    """Compose clips of several objects with exact truth: side by side, over each other, hidden, away for a while."""
+    chosen = None if sequences is None else [name.strip() for name in sequences.split(",") if name.strip()]
+    made = matching(open_dataset(davis, year=2016, sequences=chosen, resolution=resolution), only, frames)
+    count = sum(compose(progress(made, "composing", console=stderr, transient=True, disable=quiet), out, resolution))
+    if not quiet:
+        stdout.print(
+            f"{out}: {counted(len(made), 'clip')}, {count} frames; to run presets on them: "
+            f"vos compare --davis {out} --presets A,B",
+            markup=False,
+        )
