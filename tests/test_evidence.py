@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vos.evidence import choose, contrast, hypotheses, prompts_of, rivalled
+from vos.evidence import choose, completed, contrast, hypotheses, prompts_of, remainders, rivalled
 from vos.models.features import FeatureMap
 from vos.types import Candidates, Evidence
 
@@ -161,3 +161,30 @@ def test_contrast_is_inside_less_half_the_ring() -> None:
     found = contrast(likeness, torch.stack([mask, everything]), area=100.0)
     assert float(found[0]) == pytest.approx(0.8 + 0.2)
     assert float(found[1]) == pytest.approx(float(likeness.mean())), "there is nothing beside all"
+
+
+def test_what_the_answer_lacks_is_asked_for_by_itself_and_joined() -> None:
+    left, right = _logits(4, 4, 14, 12), _logits(4, 18, 14, 24)
+    both = np.maximum(left, right)
+    evidence = _evidence([both, both])
+    chosen = [(torch.from_numpy(left), 0.9), (torch.from_numpy(both), 0.8)]
+    rest = remainders(evidence, chosen, IMAGE)
+    assert rest.owners.tolist() == [0], "the second has it all"
+    points = rest.prompts.points[0][rest.prompts.labels[0] == 1]
+    assert all(right[int((y + 0.5) // 5), int((x + 0.5) // 5)] > 0 for x, y in points)
+    assert ((rest.masks[0] > 0) == (right > 0)).all()
+    whole = completed(evidence, chosen, _candidates([right, ELSEWHERE, NOWHERE], score=0.7), rest.owners)
+    assert whole[0] is not None
+    np.testing.assert_array_equal(whole[0][0].numpy(), both)
+    assert whole[0][1] == pytest.approx(0.7)
+    assert whole[1] is chosen[1]
+    unsure = completed(evidence, chosen, _candidates([right, ELSEWHERE, NOWHERE], score=0.5), rest.owners)
+    np.testing.assert_array_equal(unsure[0][0].numpy(), left)  # type: ignore[index]
+
+
+def test_a_rim_a_speck_and_the_absent_have_no_remainder() -> None:
+    speck = HERE.copy()
+    speck[20:22, 25:27] = 5
+    smaller = _logits(BOX[0] + 2, BOX[1] + 2, BOX[2] - 2, BOX[3] - 2)
+    found = [(torch.from_numpy(smaller), 0.9), (torch.from_numpy(HERE), 0.9), None]
+    assert not len(remainders(_evidence([HERE, speck, HERE]), found, IMAGE).owners)

@@ -29,6 +29,8 @@ RATIO = 4
 _LARGEST_KEPT = 0.97
 # A mask holds its object in place wholly from this mean likeness on, and from an area of 1 / _HELD of the largest.
 _LIKE, _HELD = 0.3, 3.0
+# What is found again may be something else: the hold grows by this much per frame, and until then a better place wins.
+_REGAINED = 0.15
 # Of the largest area: an object is all there from the second share on, and something is missing below the first.
 _MISSING, _WHOLE = 0.7, 0.95
 # Motion in and around an object counts as clear by this power of its mean trust.
@@ -62,9 +64,9 @@ class MemorySettings(BaseModel):
     min_contrast: float = Field(
         0.7, ge=0, le=1, description="how far a mask must stand out from what is beside it, against usual, to be learnt"
     )
-    least: float = Field(0.0, ge=-1, le=1, description="mean likeness of a mask that is the object")
+    least: float = Field(-0.2, ge=-1, le=1, description="mean likeness of a mask that is still the object")
     return_margin: float = Field(
-        0.2, ge=0, le=1, description="how much more likeness it takes to come back, or to be found after a cut"
+        0.4, ge=0, le=1, description="how much more likeness it takes to come back, or to be found after a cut"
     )
     cut_contrast: float = Field(
         0.75, ge=0, le=1, description="how far a mask must stand out to be found after a cut, against usual"
@@ -297,6 +299,7 @@ class MemoryTracker:
         area = 0.9 * known.area + 0.1 * taken
         like, first = evidence.likeness[0], evidence.first_likeness[0]
         hold = np.clip(like[inside].mean() / _LIKE, 0, 1) * np.clip(_HELD * taken / largest, 0, 1)
+        hold = min(hold, known.hold + _REGAINED)
         after = replace(known, logits=logits, area=area, largest=largest, hold=float(hold), lost=False, cut_off=False)
         standing = float(contrast(torch.from_numpy(first), torch.from_numpy(inside)[None], area)[0])
         usual = standing if known.contrast is None else known.contrast

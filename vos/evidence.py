@@ -4,11 +4,12 @@ Segment Anything draws edges well and does not know which of many things is mean
 badly. So the decoder is asked twice for every object, once with the region that all evidence together speaks for and
 once with the mask that motion carries here, each as a box, points and a mask; and of its six answers that is taken
 which agrees best with the evidence. Where an occluder divides the object and no answer has all of it, answers are
-joined if that agrees better.
+joined if that agrees better; and what the belief has beyond the answer is asked for once more by itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -33,6 +34,11 @@ _CONTRAST, _AGREEMENT, _SCORE, _CHANGE = 0.8, 0.6, 0.15, 0.1
 _BESIDE = 0.5
 # A candidate may join the chosen one if it is at least this sure and adds this much soft IoU; at most so many do.
 _JOIN_SCORE, _JOIN_GAIN, _JOINED = 0.6, 0.02, 3
+# A remainder is this many places away from the answer, and at least this large a share of it and as many places. It is
+# asked for with a mask that ends so many places around it, and joins the answer for that little gain.
+_APART, _REST_SHARE, _REST_PLACES, _REST_AROUND, _REST_GAIN = 2, 0.04, 12, 3, 0.01
+
+Choice = tuple[torch.Tensor, float] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +98,7 @@ def rivalled(evidence: Evidence) -> Evidence:
     return replace(evidence, belief=belief - np.maximum(others, 0))
 
 
-def choose(evidence: Evidence, candidates: Candidates, owners: np.ndarray) -> list[tuple[torch.Tensor, float] | None]:
+def choose(evidence: Evidence, candidates: Candidates, owners: np.ndarray) -> list[Choice]:
     """For each object the most credible of its candidates, logits float (h, w), and its predicted IoU.
 
     Args:
@@ -103,12 +109,44 @@ def choose(evidence: Evidence, candidates: Candidates, owners: np.ndarray) -> li
     Returns:
         N entries; None where nothing looks like the object.
     """
-    chosen: list[tuple[torch.Tensor, float] | None] = []
+    chosen: list[Choice] = []
     for row in range(len(evidence)):
         which = torch.from_numpy(np.flatnonzero(owners == row)).to(candidates.logits.device)
         logits, scores = candidates.logits[which].flatten(0, 1), candidates.scores[which].flatten().clamp(max=1)
         chosen.append(_chosen(evidence.rows(np.array([row])), logits, scores) if len(logits) else None)
     return chosen
+
+
+def remainders(evidence: Evidence, chosen: Sequence[Choice], image: FeatureMap) -> Hypotheses:
+    """Of each object at most one: the largest part of the belief that its answer does not have, if that is worth it."""
+    asked, masks, owners = [], [], []
+    for row, found in enumerate(chosen):
+        if found is None:
+            continue
+        belief, answer = evidence.belief[row], (found[0] > 0).cpu().numpy()
+        left = (belief > 0) & ~_grown(answer, _APART)
+        count, parts, numbers, _ = cv2.connectedComponentsWithStats(left.astype(np.uint8), connectivity=8)
+        areas = numbers[1:count, cv2.CC_STAT_AREA]
+        if areas.size and areas.max() >= max(_REST_PLACES, _REST_SHARE * answer.sum()):
+            rest = parts == 1 + areas.argmax()
+            asked.append((_points(rest, _sigmoid(belief)), _box(rest)))
+            around = np.where(_grown(rest, _REST_AROUND), belief, -_MASK_LIMIT)
+            masks.append(np.clip(around, -_MASK_LIMIT, _MASK_LIMIT).astype(np.float32))
+            owners.append(row)
+    stacked = np.stack(masks) if masks else np.zeros((0, *evidence.belief.shape[1:]), np.float32)
+    return Hypotheses(_on_frame(asked, evidence, image), stacked, np.array(owners, dtype=np.int64))
+
+
+def completed(evidence: Evidence, chosen: Sequence[Choice], candidates: Candidates, owners: np.ndarray) -> list[Choice]:
+    """The choice of `choose`, joined with what was found for its `remainders` where that agrees better."""
+    whole = list(chosen)
+    for row, logits, scores in zip(owners.tolist(), candidates.logits, candidates.scores, strict=True):
+        found = whole[row]
+        assert found is not None
+        answer, score = found
+        believed = torch.from_numpy(evidence.belief[row]).to(logits.device).sigmoid()
+        whole[row] = _joined(answer, score, logits, scores.clamp(max=1), believed, _REST_GAIN, 1)
+    return whole
 
 
 def contrast(likeness: torch.Tensor, masks: torch.Tensor, area: float) -> torch.Tensor:
@@ -130,7 +168,7 @@ def contrast(likeness: torch.Tensor, masks: torch.Tensor, area: float) -> torch.
     return _mean(likeness, hard[:, 0]) - _BESIDE * _mean(likeness, ring)
 
 
-def _chosen(evidence: Evidence, logits: torch.Tensor, scores: torch.Tensor) -> tuple[torch.Tensor, float] | None:
+def _chosen(evidence: Evidence, logits: torch.Tensor, scores: torch.Tensor) -> Choice:
     """One object's choice among candidates, logits (K, h, w) and scores (K,)."""
     device, area = logits.device, float(evidence.area[0])
     belief, like, first = (
@@ -150,13 +188,25 @@ def _chosen(evidence: Evidence, logits: torch.Tensor, scores: torch.Tensor) -> t
     agreement = _soft_iou(soft, believed)
     worth = _CONTRAST * standing + _AGREEMENT * agreement + _SCORE * scores - _CHANGE * change
     best = int(worth.argmax())
-    answer, score, agreed = logits[best], float(scores[best]), float(agreement[best])
-    sure = scores >= _JOIN_SCORE
-    for _ in range(_JOINED):
+    return _joined(logits[best], float(scores[best]), logits, scores, believed, _JOIN_GAIN, _JOINED)
+
+
+def _joined(
+    answer: torch.Tensor,
+    score: float,
+    logits: torch.Tensor,
+    scores: torch.Tensor,
+    believed: torch.Tensor,
+    gain: float,
+    times: int,
+) -> tuple[torch.Tensor, float]:
+    """An answer, logits (h, w), with those of the candidates (K, h, w) that bring it nearer to what is believed."""
+    agreed = float(_soft_iou(answer.clamp(-12, 12).sigmoid()[None], believed)[0])
+    for _ in range(times):
         joined = torch.maximum(answer, logits)
-        agreement = torch.where(sure, _soft_iou(joined.clamp(-12, 12).sigmoid(), believed), 0)
+        agreement = torch.where(scores >= _JOIN_SCORE, _soft_iou(joined.clamp(-12, 12).sigmoid(), believed), 0)
         more = int(agreement.argmax())
-        if float(agreement[more]) <= agreed + _JOIN_GAIN:
+        if float(agreement[more]) <= agreed + gain:
             break
         answer, score, agreed = joined[more], min(score, float(scores[more])), float(agreement[more])
     return answer, score
@@ -174,6 +224,12 @@ def _soft_iou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
     return np.asarray(1 / (1 + np.exp(-x)), dtype=np.float32)
+
+
+def _grown(mask: np.ndarray, places: int) -> np.ndarray:
+    """A mask, bool (h, w), and the square of so many places around each of its own."""
+    side = 2 * places + 1
+    return cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
 
 
 def _region(probability: np.ndarray, last: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from vos.evidence import choose, hypotheses, rivalled
+from vos.evidence import choose, completed, hypotheses, remainders, rivalled
 from vos.models.features import FeatureMap
 from vos.models.sam import SegmentAnything
 from vos.personalize import ScaleFit, fit_scale_weights
@@ -101,7 +101,12 @@ class Segmenter:
         if len(asked.owners):
             masks = torch.from_numpy(asked.masks).to(logits.device)
             candidates = self._model.decode(image, asked.prompts, masks)
-            for row, found in enumerate(choose(evidence, candidates, asked.owners)):
+            chosen = choose(evidence, candidates, asked.owners)
+            rest = remainders(evidence, chosen, image)
+            if len(rest.owners):
+                more = self._model.decode(image, rest.prompts, torch.from_numpy(rest.masks).to(logits.device))
+                chosen = completed(evidence, chosen, more, rest.owners)
+            for row, found in enumerate(chosen):
                 if found is not None:
                     logits[row], scores[row] = found
         return Segmented(logits, scores)
