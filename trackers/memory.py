@@ -69,7 +69,7 @@ class MemorySettings(BaseModel):
         0.4, ge=0, le=1, description="how much more likeness it takes to come back, or to be found after a cut"
     )
     cut_contrast: float = Field(
-        0.75, ge=0, le=1, description="how far a mask must stand out to be found after a cut, against usual"
+        0.8, ge=0, le=1, description="how far a mask must stand out to be found after a cut, against usual"
     )
 
 

@@ -35,8 +35,8 @@ _BESIDE = 0.5
 # A candidate may join the chosen one if it is at least this sure and adds this much soft IoU; at most so many do.
 _JOIN_SCORE, _JOIN_GAIN, _JOINED = 0.6, 0.02, 3
 # A remainder is this many places away from the answer, and at least this large a share of it and as many places. It is
-# asked for with a mask that ends so many places around it, and joins the answer for that little gain.
-_APART, _REST_SHARE, _REST_PLACES, _REST_AROUND, _REST_GAIN = 2, 0.04, 12, 3, 0.01
+# asked for with a mask that ends so many places around it.
+_APART, _REST_SHARE, _REST_PLACES, _REST_AROUND = 2, 0.04, 12, 3
 
 Choice = tuple[torch.Tensor, float] | None
 
@@ -145,7 +145,7 @@ def completed(evidence: Evidence, chosen: Sequence[Choice], candidates: Candidat
         assert found is not None
         answer, score = found
         believed = torch.from_numpy(evidence.belief[row]).to(logits.device).sigmoid()
-        whole[row] = _joined(answer, score, logits, scores.clamp(max=1), believed, _REST_GAIN, 1)
+        whole[row] = _joined(answer, score, logits, scores.clamp(max=1), believed, 1)
     return whole
 
 
@@ -188,7 +188,7 @@ def _chosen(evidence: Evidence, logits: torch.Tensor, scores: torch.Tensor) -> C
     agreement = _soft_iou(soft, believed)
     worth = _CONTRAST * standing + _AGREEMENT * agreement + _SCORE * scores - _CHANGE * change
     best = int(worth.argmax())
-    return _joined(logits[best], float(scores[best]), logits, scores, believed, _JOIN_GAIN, _JOINED)
+    return _joined(logits[best], float(scores[best]), logits, scores, believed, _JOINED)
 
 
 def _joined(
@@ -197,7 +197,6 @@ def _joined(
     logits: torch.Tensor,
     scores: torch.Tensor,
     believed: torch.Tensor,
-    gain: float,
     times: int,
 ) -> tuple[torch.Tensor, float]:
     """An answer, logits (h, w), with those of the candidates (K, h, w) that bring it nearer to what is believed."""
@@ -206,7 +205,7 @@ def _joined(
         joined = torch.maximum(answer, logits)
         agreement = torch.where(scores >= _JOIN_SCORE, _soft_iou(joined.clamp(-12, 12).sigmoid(), believed), 0)
         more = int(agreement.argmax())
-        if float(agreement[more]) <= agreed + gain:
+        if float(agreement[more]) <= agreed + _JOIN_GAIN:
             break
         answer, score, agreed = joined[more], min(score, float(scores[more])), float(agreement[more])
     return answer, score
