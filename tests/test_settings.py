@@ -9,9 +9,11 @@ import pytest
 from vos.errors import SettingsError
 from vos.settings import DEFAULT_PRESET, First, describe_settings, load_settings, preset_description, preset_names
 
+ABLATIONS = Path(__file__).resolve().parents[1] / "configs" / "ablations"
+
 
 def test_every_preset_loads_and_says_what_it_is() -> None:
-    assert {"persam", "persam-f", "reference", "reference-f"} <= set(preset_names())
+    assert {"best", "fast", "persam", "persam-f", "reference", "reference-f"} <= set(preset_names())
     assert DEFAULT_PRESET in preset_names()
     for name in preset_names():
         load_settings(name)
@@ -115,3 +117,8 @@ def test_every_setting_has_a_meaning() -> None:
         assert kind, key
         assert default, key
         assert meaning, key
+
+
+@pytest.mark.parametrize("path", sorted(ABLATIONS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_files_of_the_ablation_are_settings(path: Path) -> None:
+    assert load_settings(path) != load_settings(DEFAULT_PRESET)
