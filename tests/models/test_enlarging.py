@@ -87,6 +87,18 @@ def test_parts_pieces_and_whole_frames_agree(
         np.testing.assert_allclose(areas, (full > 0).flatten(1).sum(1).cpu(), atol=2)
 
 
+def test_what_is_in_the_padding_alone_has_no_part(mobile_sam: SegmentAnything, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = FeatureMap(torch.zeros(1, 64, 64, device=mobile_sam.device), (90, 160), (576, 1024), STRIDE)
+    logits = torch.full((2, 256, 256), -5.0, device=mobile_sam.device)
+    logits[0, 200:220, 100:130] = 5
+    logits[1, 100:120, 100:130] = 5
+    monkeypatch.setattr(mobile_sam, "_part_per_row", True)
+    assert [part.row for part in mobile_sam.positive_parts(logits, image)] == [1]
+    found = Segmenter(mobile_sam, DecoderSettings(), ScaleFit())._boxes(image, logits)
+    assert np.isnan(found[0]).all()
+    assert np.isfinite(found[1]).all()
+
+
 def test_a_run_is_the_same_in_parts_and_whole(
     mobile_sam: SegmentAnything, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,7 +175,8 @@ class SegmentAnything:
             above = logits > 0
             for row in above.flatten(1).any(1).nonzero()[:, 0].tolist():
                 window = how.reach(_span(above[row].any(1)), _span(above[row].any(0)))
-                yield Part(row, window.rows.start, window.columns.start, how.part(logits[row : row + 1], window))
+                if window.rows.stop and window.columns.stop:  # or it is above 0 in the padding alone
+                    yield Part(row, window.rows.start, window.columns.start, how.part(logits[row : row + 1], window))
             return
         h, w = image.frame_size
         step = max(1, _AT_ONCE // (h * w))
