@@ -241,14 +241,14 @@ class MemoryTracker:
         returning = np.array([known.lost or cut for known in objects])
         cut_off = np.array([known.cut_off or cut for known in objects])
         settings = self._settings
-        usual = np.array([-np.inf if known.contrast is None else known.contrast for known in objects])
+        needed = [-np.inf if known.contrast is None else settings.cut_contrast * known.contrast for known in objects]
         return Evidence(
             belief,
             carried,
             now,
             first,
             np.where(returning, settings.least + settings.return_margin, settings.least).astype(np.float32),
-            np.where(cut_off, settings.cut_contrast * usual, -np.inf).astype(np.float32),
+            np.where(cut_off, needed, -np.inf).astype(np.float32),
             np.array([known.area for known in objects], dtype=np.float32),
         )
 

@@ -203,6 +203,11 @@ def test_what_a_cut_has_taken_must_stand_out_until_it_is_found() -> None:
         tracker.update(_answer(frame, own if mask else nothing))
 
 
+def test_a_cut_before_anything_is_usual_asks_for_no_contrast() -> None:
+    frame, features, _ = _scene(1, 64, cut=True)
+    assert _evidence(_started(cut_contrast=0), frame, features).least_contrast == -np.inf
+
+
 def test_what_comes_up_beside_an_object_that_is_all_there_is_another() -> None:
     beliefs = []
     for outside in (0, 2):
