@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -204,8 +205,13 @@ def test_what_a_cut_has_taken_must_stand_out_until_it_is_found() -> None:
 
 
 def test_a_cut_before_anything_is_usual_asks_for_no_contrast() -> None:
+    tracker = MemoryTracker(MemorySettings(cut_contrast=0))
+    frame, features, mask = _scene(0)
+    tracker.add(1, frame, features, mask)
+    answer = _answer(frame, mask)
+    tracker.update(replace(answer, objects=(replace(answer.objects[0], given=True),)))
     frame, features, _ = _scene(1, 64, cut=True)
-    assert _evidence(_started(cut_contrast=0), frame, features).least_contrast == -np.inf
+    assert _evidence(tracker, frame, features).least_contrast == -np.inf
 
 
 def test_what_comes_up_beside_an_object_that_is_all_there_is_another() -> None:
