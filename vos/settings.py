@@ -128,7 +128,9 @@ class Settings(_Section):
         False, description="round embeddings to half precision, as a cached embedding would be"
     )
     channels_last: bool = Field(
-        True, description="faster memory layout of the encoder; off: sums in the reference program's order"
+        True,
+        description="faster memory layout of the encoder, and norms folded into convolutions; off: sums in the "
+        "reference program's order",
     )
     pad: bool = Field(
         True,
@@ -145,7 +147,7 @@ class Settings(_Section):
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "float32",
-        description="of the encoder; bfloat16 is faster on GPUs and on CPUs that have it (avx512_bf16, amx_bf16), and "
+        description="of the model; bfloat16 is faster on GPUs and on CPUs that have it (avx512_bf16, amx_bf16), and "
         "slower on others; auto takes it where it is there; float16 is for GPUs",
     )
     compile: bool = Field(

@@ -20,7 +20,7 @@ from vos.models.vit import VitEncoder
 STRIDE = 16
 _MEAN = (123.675, 116.28, 103.53)
 _STD = (58.395, 57.12, 57.375)
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Encoding:
     Attributes:
         pad: fill the frame up to a square, as SAM does; off, only to whole grid cells.
         input_size: pixels of the frame's longer side in the encoder, a multiple of 16.
-        channels_last: memory layout of convolutions; off, they add up in segment-anything's own order.
+        channels_last: memory layout of convolutions, with the norms behind them folded in; off, all is added up in
+            segment-anything's own order.
         precision: of matrix products and convolutions: float32, bfloat16 or float16.
         compile: torch.compile the network, which takes place on the first frame of each size.
         stages: keep what the network's earlier stages see beside the embedding, if it is one that tells (TinyViT).
@@ -57,19 +58,26 @@ class ImageEncoder:
     def __init__(self, network: Any, encoding: Encoding, device: torch.device) -> None:
         self._encoding = encoding
         self._device = device
-        self._dtype = _DTYPES[encoding.precision]
+        self._dtype = DTYPES[encoding.precision]
         if isinstance(network, ImageEncoderViT):
             network = VitEncoder(network, encoding.input_size // STRIDE)
+        self._layout = torch.channels_last if encoding.channels_last else torch.contiguous_format
+        self._casts = self._dtype is not torch.float32
+        network = network.eval().requires_grad_(False)
         if isinstance(network, TinyVitEncoder):
             network.keep_stages = encoding.stages
-        self._layout = torch.channels_last if encoding.channels_last else torch.contiguous_format
-        network = network.eval().requires_grad_(False).to(device).to(memory_format=self._layout)
-        if self._dtype is not torch.float32:
+            if encoding.channels_last:
+                network.fold()
+            if self._casts:
+                network.round_to(self._dtype)
+                self._casts = False
+        elif self._casts:
             for module in network.modules():
-                # What autocast would convert on every frame; normalisations stay in float32.
+                # What autocast would convert on every frame; sums over blocks and normalisations stay in float32.
                 if isinstance(module, (nn.Linear, nn.Conv2d)):
                     module.to(self._dtype)
             network.neck = _InFloat32(network.neck)
+        network = network.to(device).to(memory_format=self._layout)
         self._network: Any = torch.compile(network, dynamic=False) if encoding.compile else network
         self._mean = torch.tensor(_MEAN, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(_STD, device=device).view(1, 3, 1, 1)
@@ -118,7 +126,7 @@ class ImageEncoder:
             ) from error
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self._dtype is torch.float32:
+        if not self._casts:
             return nullcontext()
         return torch.autocast(self._device.type, self._dtype)
 

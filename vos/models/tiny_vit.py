@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import timm
 import torch
 import torch.nn.functional as F
 from segment_anything.modeling.common import LayerNorm2d
+from timm.models.tiny_vit import Attention, ConvNorm, TinyVitBlock
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 # The official module path -> timm's; the first that matches is applied, then the layer names below.
 _STEM = {"patch_embed.seq.0.": "patch_embed.conv1.", "patch_embed.seq.2.": "patch_embed.conv2."}
@@ -35,6 +38,9 @@ class TinyVitEncoder(nn.Module):
         body = timm.create_model("tiny_vit_5m_224", pretrained=False, num_classes=0)
         body.stages[3].downsample.conv2.conv.stride = (1, 1)
         body.head = nn.Identity()
+        for module in body.modules():
+            if isinstance(module, TinyVitBlock):
+                module.attn = _WindowAttention.like(module.attn, module.dim)
         self.body = body
         width = body.num_features
         self.neck = nn.Sequential(
@@ -44,8 +50,29 @@ class TinyVitEncoder(nn.Module):
             LayerNorm2d(out_channels),
         )
 
+    def fold(self) -> None:
+        """Take batch norms into the convolutions before them: the same numbers up to rounding, for fewer passes.
+
+        Weights are loaded before that.
+        """
+        for module in self.body.modules():
+            if isinstance(module, ConvNorm) and isinstance(module.bn, nn.BatchNorm2d):
+                module.conv, module.bn = fuse_conv_bn_eval(module.conv.eval(), module.bn.eval()), nn.Identity()
+
+    def round_to(self, dtype: torch.dtype) -> None:
+        """Compute in half precision from now on, folded, but for the neck's norms. What is read and given is float32.
+
+        All is rounded here, which takes less than autocast on every frame. The norms square values of some 500, too
+        large for float16.
+        """
+        self.fold()
+        self.to(dtype)
+        for k in (1, 3):
+            self.neck[k] = _InFloat32(self.neck[k].float())
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x, kept = self.body.patch_embed(x), []
+        dtype: Any = self.neck[0].weight.dtype
+        x, kept = self.body.patch_embed(x.to(dtype)), []
         for stage in self.body.stages:
             x = stage(x)
             kept.append(x)
@@ -54,6 +81,28 @@ class TinyVitEncoder(nn.Module):
             return embedding
         grid = embedding.shape[2:]
         return torch.cat([embedding.float(), *(unit_cells(F.adaptive_avg_pool2d(y, grid)) for y in kept[:-1])], dim=1)
+
+
+class _WindowAttention(Attention):
+    """timm's, in the form in which PyTorch has a fused kernel for it in half precision."""
+
+    @classmethod
+    def like(cls, other: Any, dim: int) -> _WindowAttention:
+        return cls(dim, other.key_dim, other.num_heads, attn_ratio=other.attn_ratio, resolution=other.resolution)
+
+    def get_attention_biases(self, device: torch.device) -> torch.Tensor:
+        bias = super().get_attention_biases(device)
+        # In float32 the kernels are as fast, and this one adds up in the official program's order.
+        return bias if bias.dtype is torch.float32 else bias[None]
+
+
+class _InFloat32(nn.Module):
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.part(x.float()).to(x.dtype)
 
 
 def unit_cells(x: torch.Tensor) -> torch.Tensor:
