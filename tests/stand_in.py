@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from vos.models.decoder import Window
 from vos.models.features import FeatureMap
 from vos.models.load import Models
 from vos.models.sam import SegmentAnything
@@ -39,7 +42,13 @@ class StandIn:
     def mask_size(self, image: FeatureMap) -> tuple[int, int]:
         return _SIDE // _RATIO, _SIDE // _RATIO
 
-    def decode(self, image: FeatureMap, prompts: Prompts, mask_logits: torch.Tensor | None = None) -> Candidates:
+    def decode(
+        self,
+        image: FeatureMap,
+        prompts: Prompts,
+        mask_logits: torch.Tensor | None = None,
+        windows: Sequence[Window] | None = None,  # all is answered
+    ) -> Candidates:
         fine = F.normalize(F.interpolate(image.features[None], self.mask_size(image), mode="bilinear")[0], dim=0)
         scale = _SIDE / max(image.frame_size) / _RATIO
         rows = []

@@ -53,16 +53,26 @@ def _candidates(*rows: list[np.ndarray], score: float = 0.9) -> Candidates:
     return Candidates(logits, torch.full(logits.shape[:2], score))
 
 
-def test_there_are_two_hypotheses_with_box_and_points_inside() -> None:
+def test_there_are_two_hypotheses_where_motion_says_another_place_with_box_and_points_inside() -> None:
     asked = hypotheses(_evidence([HERE, ELSEWHERE], [ELSEWHERE, ELSEWHERE]), IMAGE)
-    assert asked.owners.tolist() == [0, 0, 1, 1]
-    np.testing.assert_array_equal(asked.masks, np.stack([HERE, 1.5 * ELSEWHERE, ELSEWHERE, 1.5 * ELSEWHERE]))
+    assert asked.owners.tolist() == [0, 0, 1]
+    np.testing.assert_array_equal(asked.masks, np.stack([HERE, 1.5 * ELSEWHERE, ELSEWHERE]))
     # Places 6 to 15 are pixels 30 to 79, and the box is 3 larger.
     np.testing.assert_allclose(asked.prompts.boxes[0], [29.5 - 3, 19.5 - 3, 79.5 + 3, 69.5 + 3])
-    for row, region in enumerate([HERE, ELSEWHERE, ELSEWHERE, ELSEWHERE]):
+    for row, region in enumerate([HERE, ELSEWHERE, ELSEWHERE]):
         points = asked.prompts.points[row][asked.prompts.labels[row] == 1]
         assert len(points)
         assert all(region[int((y + 0.5) // 5), int((x + 0.5) // 5)] > 0 for x, y in points)
+
+
+def test_what_is_asked_for_is_looked_for_around_its_box() -> None:
+    asked = hypotheses(_evidence([HERE, ELSEWHERE]), IMAGE)
+    for region, (y, x) in zip([HERE, ELSEWHERE], asked.windows, strict=True):
+        rows, columns = np.nonzero(region > 0)
+        assert 4 * y.start <= rows.min() and rows.max() < 4 * y.stop
+        assert 4 * x.start <= columns.min() and columns.max() < 4 * x.stop
+        assert y.start >= 0 and y.stop <= IMAGE.grid_size[0]
+        assert x.start >= 0 and x.stop <= IMAGE.grid_size[1]
 
 
 def test_what_is_empty_is_not_asked_for() -> None:

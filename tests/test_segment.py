@@ -30,7 +30,9 @@ class HandModel:
         self._sides, self._scores = sides, scores
         self.asked: list[Prompts] = []
 
-    def decode(self, image: FeatureMap, prompts: Prompts, mask_logits: torch.Tensor | None = None) -> Candidates:
+    def decode(
+        self, image: FeatureMap, prompts: Prompts, mask_logits: torch.Tensor | None = None, windows: object = None
+    ) -> Candidates:
         assert prompts.active.all()
         self.asked.append(prompts)
         logits = torch.full((len(prompts), 3, *SIZE), -5.0)
@@ -109,7 +111,9 @@ def test_best_hands_on_the_highest_score() -> None:
 class GrowingModel(HandModel):
     """Of row n, known by its point's x, a square one pixel wider than the mask it is given, until its side is n."""
 
-    def decode(self, image: FeatureMap, prompts: Prompts, mask_logits: torch.Tensor | None = None) -> Candidates:
+    def decode(
+        self, image: FeatureMap, prompts: Prompts, mask_logits: torch.Tensor | None = None, windows: object = None
+    ) -> Candidates:
         limits = prompts.points[:, 0, 0].astype(int)
         before = np.zeros(len(prompts)) if mask_logits is None else (mask_logits > 0).flatten(1).sum(1).sqrt().numpy()
         self._sides = [[int(min(side + 1, limit))] * 3 for side, limit in zip(before, limits, strict=True)]
@@ -180,11 +184,12 @@ def test_boxes_are_the_extremes_of_masks(seed: int, n: int, h: int, w: int) -> N
 
 def test_evidence_is_one_call_and_what_agrees_with_it_wins() -> None:
     model = HandModel([[4, 8, 12], [4, 8, 12]], [[0.9, 0.8, 0.95], [0.9, 0.8, 0.95]])
-    belief = np.full((1, *SIZE), -6, np.float32)
+    belief, carried = np.full((2, 1, *SIZE), -6, np.float32)
     belief[0, 3:11, 2:10] = 6
+    carried[0, 3:11, 6:14] = 6
     evidence = Evidence(
         belief,
-        belief,
+        carried,
         np.sign(belief),
         np.sign(belief),
         np.zeros(1, np.float32),

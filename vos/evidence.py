@@ -1,14 +1,15 @@
 """From evidence to masks: which hypotheses to decode, and which of their candidates to believe.
 
 Segment Anything draws edges well and does not know which of many things is meant; the evidence knows where, and draws
-badly. So the decoder is asked twice for every object, once with the region that all evidence together speaks for and
-once with the mask that motion carries here, each as a box, points and a mask; and of its six answers that is taken
+badly. So the decoder is asked for every object with the region that all evidence together speaks for and, where that
+is another, with the mask that motion carries here, each as a box, points and a mask; and of its answers that is taken
 which agrees best with the evidence. Where an occluder divides the object and no answer has all of it, answers are
 joined if that agrees better; and what the belief has beyond the answer is asked for once more by itself.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,11 +19,14 @@ import torch
 import torch.nn.functional as F
 
 from vos.distance import to_nearest
+from vos.models.decoder import Window
 from vos.models.features import FeatureMap
 from vos.types import Candidates, Evidence, Prompts
 
 # Points per hypothesis, and the pixels by which its box is grown.
 _POINTS, _MARGIN = 3, 3.0
+# Two regions of one object with this IoU are asked for once.
+_ALIKE = 0.85
 # Parts of a region lighter than this share of its heaviest are noise; a part far from the last mask weighs less.
 _LIGHTEST, _ANYWHERE = 0.06, 0.3
 # The mask prompt: SAM's own low-resolution logits lie within about +-8 in its training.
@@ -34,6 +38,8 @@ _CONTRAST, _AGREEMENT, _SCORE, _CHANGE = 0.8, 0.6, 0.15, 0.1
 _BESIDE = 0.5
 # A candidate may join the chosen one if it is at least this sure and adds this much soft IoU; at most so many do.
 _JOIN_SCORE, _JOIN_GAIN, _JOINED = 0.6, 0.02, 3
+# SAM may answer outside its box: this share of the box's size, and so many places, farther on each side.
+_AROUND_BOX, _AROUND_PLACES = 0.5, 16
 # A remainder is this many places away from the answer, and at least this large a share of it and as many places. It is
 # asked for with a mask that ends so many places around it.
 _APART, _REST_SHARE, _REST_PLACES, _REST_AROUND = 2, 0.04, 12, 3
@@ -49,29 +55,31 @@ class Hypotheses:
         prompts: R rows, points and a box each.
         masks: float32 (R, h, w), the mask prompts.
         owners: int64 (R,), the object, 0 to N - 1, that each row is about, ascending.
+        windows: R windows of cells that hold whatever the answer may be.
     """
 
     prompts: Prompts
     masks: np.ndarray
     owners: np.ndarray
+    windows: list[Window]
 
 
 def hypotheses(evidence: Evidence, image: FeatureMap) -> Hypotheses:
-    """Up to two per object: the region of the belief, and the mask that motion has carried here."""
+    """For each object the region of the belief and, where it is another, the mask that motion has carried here."""
     asked, masks, owners = [], [], []
     for row, (belief, carried) in enumerate(zip(evidence.belief, evidence.carried, strict=True)):
         probability, last = _sigmoid(belief), _sigmoid(carried)
+        believed, moved = _region(probability, last), carried > 0
+        alike = (believed & moved).sum() > _ALIKE * (believed | moved).sum()
         for region, weight, mask in (
-            (_region(probability, last), probability, belief),
-            (carried > 0, last, _CARRIED_GAIN * carried),
+            (believed, probability, belief),
+            (moved & (not alike), last, _CARRIED_GAIN * carried),
         ):
             if region.any():
                 asked.append((_points(region, weight), _box(region)))
                 masks.append(np.clip(mask, -_MASK_LIMIT, _MASK_LIMIT))
                 owners.append(row)
-    shape = (0, *evidence.belief.shape[1:])
-    stacked = np.stack(masks).astype(np.float32) if masks else np.zeros(shape, np.float32)
-    return Hypotheses(_on_frame(asked, evidence, image), stacked, np.array(owners, dtype=np.int64))
+    return _asking(asked, masks, owners, evidence, image)
 
 
 def prompts_of(evidence: Evidence, image: FeatureMap) -> Prompts:
@@ -133,8 +141,7 @@ def remainders(evidence: Evidence, chosen: Sequence[Choice], image: FeatureMap) 
             around = np.where(_grown(rest, _REST_AROUND), belief, -_MASK_LIMIT)
             masks.append(np.clip(around, -_MASK_LIMIT, _MASK_LIMIT).astype(np.float32))
             owners.append(row)
-    stacked = np.stack(masks) if masks else np.zeros((0, *evidence.belief.shape[1:]), np.float32)
-    return Hypotheses(_on_frame(asked, evidence, image), stacked, np.array(owners, dtype=np.int64))
+    return _asking(asked, masks, owners, evidence, image)
 
 
 def completed(evidence: Evidence, chosen: Sequence[Choice], candidates: Candidates, owners: np.ndarray) -> list[Choice]:
@@ -144,7 +151,8 @@ def completed(evidence: Evidence, chosen: Sequence[Choice], candidates: Candidat
         found = whole[row]
         assert found is not None
         answer, score = found
-        believed = torch.from_numpy(evidence.belief[row]).to(logits.device).sigmoid()
+        belief = torch.from_numpy(evidence.belief[row]).to(logits.device)
+        believed = _Believed(belief.sigmoid(), (answer > 0) | (logits > 0).any(0))
         whole[row] = _joined(answer, score, logits, scores.clamp(max=1), believed, 1)
     return whole
 
@@ -161,7 +169,8 @@ def contrast(likeness: torch.Tensor, masks: torch.Tensor, area: float) -> torch.
         float (K,).
     """
     reach = max(1, int(0.25 * np.sqrt(area)) // 2)
-    hard = masks[:, None].float()
+    rows, columns = _around(masks.any(0), reach)
+    likeness, hard = likeness[rows, columns], masks[:, None, rows, columns].float()
     grown = F.max_pool2d(hard, (2 * reach + 1, 1), stride=1, padding=(reach, 0))
     grown = F.max_pool2d(grown, (1, 2 * reach + 1), stride=1, padding=(0, reach))[:, 0]
     ring = grown - hard[:, 0]
@@ -174,21 +183,48 @@ def _chosen(evidence: Evidence, logits: torch.Tensor, scores: torch.Tensor) -> C
     belief, like, first = (
         torch.from_numpy(maps[0]).to(device) for maps in (evidence.belief, evidence.likeness, evidence.first_likeness)
     )
-    masks = logits > 0
-    real = masks.flatten(1).any(1)
-    standing = torch.full_like(scores, -torch.inf)
-    standing[real] = contrast(first, masks[real], area)
-    real &= (_mean(like, masks.float()) > float(evidence.least[0])) & (standing >= float(evidence.least_contrast[0]))
-    logits, scores, masks, standing = logits[real], scores[real], masks[real], standing[real]
-    if not len(logits):
+    real = (logits > 0).flatten(1).any(1)
+    if not real.any():
         return None
-    believed = belief.sigmoid()
-    soft = logits.clamp(-12, 12).sigmoid()
+    logits, scores = logits[real], scores[real]
+    masks = logits > 0
+    standing = contrast(first, masks, area)
+    real = (_mean(like, masks.float()) > float(evidence.least[0])) & (standing >= float(evidence.least_contrast[0]))
+    if not real.any():
+        return None
+    logits, scores, standing = logits[real], scores[real], standing[real]
+    believed = _Believed(belief.sigmoid(), (logits > 0).any(0))
+    soft = believed.part(logits)
     change = ((soft.flatten(1).sum(1) + 1) / (area + 1)).log().abs()
-    agreement = _soft_iou(soft, believed)
-    worth = _CONTRAST * standing + _AGREEMENT * agreement + _SCORE * scores - _CHANGE * change
+    worth = _CONTRAST * standing + _AGREEMENT * believed.agreement(soft) + _SCORE * scores - _CHANGE * change
     best = int(worth.argmax())
     return _joined(logits[best], float(scores[best]), logits, scores, believed, _JOINED)
+
+
+class _Believed:
+    """What is believed of an object, beside masks that are nowhere above 0 outside a window.
+
+    Args:
+        probability: float (h, w).
+        hit: bool (h, w), not empty: the window is the smallest around it.
+    """
+
+    def __init__(self, probability: torch.Tensor, hit: torch.Tensor) -> None:
+        self._rows, self._columns = _around(hit, 0)
+        self._inside = self._cut(probability)
+        self._outside = probability.sum() - self._inside.sum()
+
+    def part(self, logits: torch.Tensor) -> torch.Tensor:
+        """Probabilities in the window, of logits (..., h, w)."""
+        return self._cut(logits).clamp(-12, 12).sigmoid()
+
+    def _cut(self, maps: torch.Tensor) -> torch.Tensor:
+        return maps[..., self._rows, self._columns]
+
+    def agreement(self, soft: torch.Tensor) -> torch.Tensor:
+        """Soft IoU of probabilities in the window, (K, ...): (K,)."""
+        common, either = torch.minimum(soft, self._inside), torch.maximum(soft, self._inside)
+        return common.flatten(1).sum(1) / (either.flatten(1).sum(1) + self._outside).clamp(min=1e-6)
 
 
 def _joined(
@@ -196,29 +232,33 @@ def _joined(
     score: float,
     logits: torch.Tensor,
     scores: torch.Tensor,
-    believed: torch.Tensor,
+    believed: _Believed,
     times: int,
 ) -> tuple[torch.Tensor, float]:
     """An answer, logits (h, w), with those of the candidates (K, h, w) that bring it nearer to what is believed."""
-    agreed = float(_soft_iou(answer.clamp(-12, 12).sigmoid()[None], believed)[0])
+    whole, others = believed.part(answer), believed.part(logits)
+    agreed = float(believed.agreement(whole[None])[0])
     for _ in range(times):
-        joined = torch.maximum(answer, logits)
-        agreement = torch.where(scores >= _JOIN_SCORE, _soft_iou(joined.clamp(-12, 12).sigmoid(), believed), 0)
+        joined = torch.maximum(whole, others)
+        agreement = torch.where(scores >= _JOIN_SCORE, believed.agreement(joined), 0)
         more = int(agreement.argmax())
         if float(agreement[more]) <= agreed + _JOIN_GAIN:
             break
-        answer, score, agreed = joined[more], min(score, float(scores[more])), float(agreement[more])
+        whole, answer = joined[more], torch.maximum(answer, logits[more])
+        score, agreed = min(score, float(scores[more])), float(agreement[more])
     return answer, score
+
+
+def _around(hit: torch.Tensor, reach: int) -> tuple[slice, slice]:
+    """The smallest window, rows and columns, with all of a bool (h, w) that has some, and `reach` farther."""
+    rows, columns = hit.any(1).nonzero(), hit.any(0).nonzero()
+    y, x = (slice(max(0, int(n[0]) - reach), int(n[-1]) + 1 + reach) for n in (rows, columns))
+    return y, x
 
 
 def _mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Mean of values (h, w) under weights (K, h, w): (K,); 0 where all weights are 0."""
     return (values * weights).flatten(1).sum(1) / weights.flatten(1).sum(1).clamp(min=1)
-
-
-def _soft_iou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Of probabilities (K, h, w) and (h, w): (K,)."""
-    return torch.minimum(a, b).flatten(1).sum(1) / torch.maximum(a, b).flatten(1).sum(1).clamp(min=1e-6)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
@@ -260,6 +300,32 @@ def _points(region: np.ndarray, weight: np.ndarray) -> np.ndarray:
         cv2.circle(taken, (int(x), int(y)), max(1, int(0.7 * depth[y, x])), 1, thickness=-1)
         left &= taken == 0
     return np.array(points, dtype=np.float64).reshape(-1, 2)
+
+
+def _asking(
+    asked: list[tuple[np.ndarray, np.ndarray]],
+    masks: list[np.ndarray],
+    owners: list[int],
+    evidence: Evidence,
+    image: FeatureMap,
+) -> Hypotheses:
+    stacked = np.stack(masks) if masks else np.zeros((0, *evidence.belief.shape[1:]))
+    windows = [_window(box, evidence, image) for _, box in asked]
+    return Hypotheses(
+        _on_frame(asked, evidence, image), stacked.astype(np.float32), np.array(owners, dtype=np.int64), windows
+    )
+
+
+def _window(box: np.ndarray, evidence: Evidence, image: FeatureMap) -> Window:
+    """Cells in which SAM may find what a box, in places, asks for."""
+    ratio = evidence.belief.shape[1] // image.grid_size[0]
+    grown = _AROUND_BOX * (box[2:] - box[:2]) + _AROUND_PLACES
+    low, high = (box[:2] - grown) / ratio, (box[2:] + grown) / ratio
+    x, y = (
+        slice(max(0, math.floor(a)), min(n, math.ceil(b)))
+        for a, b, n in zip(low, high, reversed(image.grid_size), strict=True)
+    )
+    return y, x
 
 
 def _on_frame(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from vos.evidence import choose, completed, hypotheses, remainders, rivalled
+from vos.evidence import Hypotheses, choose, completed, hypotheses, remainders, rivalled
 from vos.models.features import FeatureMap
 from vos.models.sam import SegmentAnything
 from vos.personalize import ScaleFit, fit_scale_weights
@@ -99,17 +99,20 @@ class Segmenter:
         logits = torch.full((len(prompts), *self._model.mask_size(image)), _NOTHING, device=image.features.device)
         scores = np.zeros(len(prompts), dtype=np.float32)
         if len(asked.owners):
-            masks = torch.from_numpy(asked.masks).to(logits.device)
-            candidates = self._model.decode(image, asked.prompts, masks)
+            candidates = self._decoded(image, asked)
             chosen = choose(evidence, candidates, asked.owners)
             rest = remainders(evidence, chosen, image)
             if len(rest.owners):
-                more = self._model.decode(image, rest.prompts, torch.from_numpy(rest.masks).to(logits.device))
+                more = self._decoded(image, rest)
                 chosen = completed(evidence, chosen, more, rest.owners)
             for row, found in enumerate(chosen):
                 if found is not None:
                     logits[row], scores[row] = found
         return Segmented(logits, scores)
+
+    def _decoded(self, image: FeatureMap, asked: Hypotheses) -> Candidates:
+        masks = torch.from_numpy(asked.masks).to(image.features.device)
+        return self._model.decode(image, asked.prompts, masks, asked.windows)
 
     def merge(self, image: FeatureMap, logits: torch.Tensor) -> np.ndarray:
         """Objects compete for every pixel: the largest logit wins where it is above 0.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -86,6 +88,33 @@ def test_any_rectangle_is_what_the_modules_make_of_it(modules: Modules, grid: tu
     found, expected = decoder.decode(image, prompts, low), _by_hand(modules, image, prompts, low)
     torch.testing.assert_close(found.logits, expected.logits, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found.scores, expected.scores, atol=1e-4, rtol=1e-4)
+
+
+def test_windows_leave_the_rest_out(modules: Modules, device: torch.device) -> None:
+    torch.manual_seed(2)
+    image = _image((5, SIDE))
+    image = replace(image, features=image.features.to(device))
+    prompts = Prompts(np.float32([[[3, 2]], [[5, 3]]]), np.ones((2, 1), np.int8), np.full((2, 4), NAN, np.float32))
+    windows = [(slice(1, 3), slice(0, 4)), (slice(0, 5), slice(7, 8))]
+    decoder = BatchedDecoder(*(deepcopy(module).to(device) for module in modules), SIDE * STRIDE, STRIDE)
+    whole, part = decoder.decode(image, prompts), decoder.decode(image, prompts, None, windows)
+    torch.testing.assert_close(part.scores, whole.scores)
+    for all_of_it, found, (y, x) in zip(whole.logits, part.logits, windows, strict=True):
+        inside = torch.zeros_like(found[0], dtype=torch.bool)
+        inside[4 * y.start : 4 * y.stop, 4 * x.start : 4 * x.stop] = True
+        torch.testing.assert_close(found[:, inside], all_of_it[:, inside], atol=1e-5, rtol=1e-5)
+        assert (found[:, ~inside] == -20).all()
+
+
+def test_bfloat16_is_near(modules: Modules) -> None:
+    torch.manual_seed(3)
+    image = _image((5, SIDE))
+    prompts = Prompts(np.float32([[[3, 2], [9, 1]]]), np.int8([[1, 0]]), np.float32([[1, 1, 8, 6]]))
+    low = torch.randn(1, 20, 4 * SIDE)
+    half = BatchedDecoder(*deepcopy(modules), SIDE * STRIDE, STRIDE, torch.bfloat16).decode(image, prompts, low)
+    exact = BatchedDecoder(*modules, SIDE * STRIDE, STRIDE).decode(image, prompts, low)
+    assert half.logits.dtype == half.scores.dtype == torch.float32
+    assert (half.logits - exact.logits).abs().mean() < 0.03 * exact.logits.abs().mean()
 
 
 def test_frames_of_several_shapes_take_turns(modules: Modules) -> None:

@@ -11,7 +11,7 @@ A dozen tokens face thousands of cells, so products are taken in the order in wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,11 +23,16 @@ from vos.models.attention import SharedMap
 from vos.models.features import FeatureMap
 from vos.types import Candidates, Prompts
 
+# Rows and columns of cells.
+Window = tuple[slice, slice]
+
 _PAD, _NOT_A_POINT, _NEGATIVE, _POSITIVE, _TOP_LEFT, _BOTTOM_RIGHT = -2, -1, 0, 1, 2, 3
-# On a CPU, cells of all rows that are decoded together, and of those how many are upscaled at a time: what they need in
-# between stays in its cache and in memory that was used before, which is several times as fast.
+# On a CPU, cells of all rows that are decoded together, and of one row how many are upscaled at a time: what they need
+# in between stays in its cache and in memory that was used before, which is several times as fast.
 _CELLS_AT_ONCE = 8192
 _UPSCALED_AT_ONCE = 512
+# Logits where they are not asked for: surely not the object.
+_OUTSIDE = -20.0
 
 
 class _Image(NamedTuple):
@@ -51,14 +56,25 @@ class BatchedDecoder:
         prompt_encoder, mask_decoder: segment-anything's modules.
         input_size: side of the square whose top left part the encoder sees, pixels (1024).
         stride: pixels of it per cell of the embedding (16).
+        dtype: to compute in; positions are encoded in float32 whatever it is.
     """
 
-    def __init__(self, prompt_encoder: Any, mask_decoder: Any, input_size: int, stride: int) -> None:
+    def __init__(
+        self,
+        prompt_encoder: Any,
+        mask_decoder: Any,
+        input_size: int,
+        stride: int,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        # (C, side, side): positions on the whole square, whatever part of it a frame takes.
+        self._square_pe = prompt_encoder.pe_layer((input_size // stride,) * 2).to(dtype)
+        for module in (mask_decoder, *(part for name, part in prompt_encoder.named_children() if name != "pe_layer")):
+            module.to(dtype)
         self._prompts = prompt_encoder
         self._decoder = mask_decoder
         self._input_size = input_size
-        # (C, side, side): positions on the whole square, whatever part of it a frame takes.
-        self._square_pe = prompt_encoder.pe_layer((input_size // stride,) * 2)
+        self._dtype = dtype
         self._image: _Image | None = None
         self._upscale = _upscaling(mask_decoder.output_upscaling)
 
@@ -68,13 +84,21 @@ class BatchedDecoder:
         return 4 * h, 4 * w
 
     @torch.inference_mode()
-    def decode(self, image: FeatureMap, prompts: Prompts, mask_logits: torch.Tensor | None = None) -> Candidates:
+    def decode(
+        self,
+        image: FeatureMap,
+        prompts: Prompts,
+        mask_logits: torch.Tensor | None = None,
+        windows: Sequence[Window] | None = None,
+    ) -> Candidates:
         """Decode all rows.
 
         Args:
             image: the segmenter's embedding of the frame, features (256, h, w), the top left part of the square.
             prompts: N rows; every row must be active.
             mask_logits: float (N, 4 h, 4 w), the low-resolution logits of an earlier step, or None.
+            windows: N rows and columns of cells outside of which logits are not asked for and are -20; None asks for
+                all of them.
 
         Returns:
             Candidates with logits (N, 3, 4 h, 4 w) and scores (N, 3), both float32.
@@ -101,26 +125,40 @@ class BatchedDecoder:
                     image,
                     tokens[some],
                     None if keep is None else keep[some],
-                    None if mask_logits is None else mask_logits[some],
+                    None if mask_logits is None else mask_logits[some].to(self._dtype),
+                    None if windows is None else windows[some],
                 )
             )
         logits, scores = (torch.cat(parts) for parts in zip(*pieces, strict=True))
         return Candidates(logits.float(), scores.float())
 
     def _decode(
-        self, image: FeatureMap, tokens: torch.Tensor, keep: torch.Tensor | None, mask_logits: torch.Tensor | None
+        self,
+        image: FeatureMap,
+        tokens: torch.Tensor,
+        keep: torch.Tensor | None,
+        mask_logits: torch.Tensor | None,
+        windows: Sequence[Window] | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows that are computed together: tokens (n, T, C) -> logits (n, 3, 4 h, 4 w), scores (n, 3)."""
         decoder = self._decoder
-        shared = self._shared(image)
-        hidden, cells = self._attend(shared, tokens, keep, *self._embed_dense(mask_logits))
+        hidden, cells = self._attend(self._shared(image), tokens, keep, *self._embed_dense(mask_logits))
+        scores = decoder.iou_prediction_head(hidden[:, 0])[:, 1:]
         # The first mask token serves single-mask output and is not asked for.
-        mlps = enumerate(decoder.output_hypernetworks_mlps[1:])
-        kernels = torch.stack([mlp(hidden[:, 1 + k]) for k, mlp in mlps], 1)
-        step = _UPSCALED_AT_ONCE if cells.device.type == "cpu" else cells.shape[1]
-        kernels = kernels.transpose(1, 2)[:, None]
-        logits = torch.cat([self._upscale(part) @ kernels for part in cells.split(step, dim=1)], dim=1)
-        return _unshuffled(logits, image.grid_size), decoder.iou_prediction_head(hidden[:, 0])[:, 1:]
+        mlps = decoder.output_hypernetworks_mlps[1:]
+        kernels = torch.stack([mlp(hidden[:, 1 + k]) for k, mlp in enumerate(mlps)], 1).transpose(1, 2)
+        grid = image.grid_size
+        if cells.device.type != "cpu":
+            logits = _unshuffled(self._upscale(cells) @ kernels[:, None], grid)
+            return _outside(logits, windows), scores
+        logits = cells.new_full((len(cells), len(mlps), 4 * grid[0], 4 * grid[1]), _OUTSIDE)
+        whole = slice(0, grid[0]), slice(0, grid[1])
+        for row, (y, x) in enumerate(windows or [whole] * len(cells)):
+            part = cells[row].unflatten(0, grid)[y, x]
+            steps = part.flatten(0, 1).split(_UPSCALED_AT_ONCE)
+            small = torch.cat([self._upscale(step) @ kernels[row] for step in steps])
+            _within(logits[row], (y, x))[:] = _unshuffled(small[None], part.shape[:2])[0]
+        return logits, scores
 
     def _embed_sparse(self, prompts: Prompts, image: FeatureMap) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens (N, T, C) and which of them count, bool (N, T).
@@ -162,7 +200,7 @@ class BatchedDecoder:
         """What depends on the frame alone; that of the last frame is kept."""
         if self._image is None or self._image.features is not image.features:
             h, w = image.grid_size
-            cells = image.features.flatten(1).T[None].contiguous()
+            cells = image.features.flatten(1).T[None].to(self._dtype).contiguous()
             if self._image is None or self._image.features.shape != image.features.shape:
                 positions = self._square_pe[None, :, :h, :w].flatten(2).transpose(1, 2).contiguous()
             else:
@@ -213,7 +251,7 @@ class BatchedDecoder:
 
 
 def _upscaling(layers: Any) -> Callable[[torch.Tensor], torch.Tensor]:
-    """SAM's two transposed convolutions as products, cells (n, P, C) -> (n, P, 16, c).
+    """SAM's two transposed convolutions as products, cells (..., C) -> (..., 16, c).
 
     Their steps are as wide as their kernels, so that every cell becomes 2 x 2 and then 4 x 4 without its neighbours,
     in the order of `_unshuffled`.
@@ -227,9 +265,25 @@ def _upscaling(layers: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     def upscale(cells: torch.Tensor) -> torch.Tensor:
         x = product(conv1, cells)
         x = act1(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
-        return act2(product(conv2, x)).flatten(2, 3)
+        return act2(product(conv2, x)).flatten(-3, -2)
 
     return upscale
+
+
+def _within(logits: torch.Tensor, window: Window) -> torch.Tensor:
+    """The part of logits (k, 4 h, 4 w) in a window of cells."""
+    y, x = (slice(4 * part.start, 4 * part.stop) for part in window)
+    return logits[:, y, x]
+
+
+def _outside(logits: torch.Tensor, windows: Sequence[Window] | None) -> torch.Tensor:
+    """Logits (n, k, 4 h, 4 w), overwritten outside of the windows."""
+    if windows is None:
+        return logits
+    kept = torch.full_like(logits, _OUTSIDE)
+    for row, window in enumerate(windows):
+        _within(kept[row], window)[:] = _within(logits[row], window)
+    return kept
 
 
 def _unshuffled(x: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:

@@ -15,8 +15,8 @@ from torch import nn
 
 from vos.errors import SettingsError, WeightsError
 from vos.models.cache import EmbeddingCache
-from vos.models.decoder import BatchedDecoder
-from vos.models.encoder import STRIDE, Encoding, ImageEncoder
+from vos.models.decoder import BatchedDecoder, Window
+from vos.models.encoder import DTYPES, STRIDE, Encoding, ImageEncoder
 from vos.models.features import FeatureMap
 from vos.models.tiny_vit import TinyVitEncoder, from_official
 from vos.resample import Enlargement, enlargement
@@ -121,7 +121,9 @@ class SegmentAnything:
         self.encoder = ImageEncoder(parts.image_encoder, encoding, device)
         for part in (parts.prompt_encoder, parts.mask_decoder):
             part.eval().requires_grad_(False).to(device)
-        self._decoder = BatchedDecoder(parts.prompt_encoder, parts.mask_decoder, encoding.input_size, STRIDE)
+        self._decoder = BatchedDecoder(
+            parts.prompt_encoder, parts.mask_decoder, encoding.input_size, STRIDE, DTYPES[encoding.precision]
+        )
 
     @classmethod
     def load(cls, name: str, checkpoint: Path, device: torch.device, **options: Any) -> SegmentAnything:
@@ -157,9 +159,15 @@ class SegmentAnything:
         """(h, w) of the low-resolution logits on a frame, padding included."""
         return self._decoder.mask_size(image)
 
-    def decode(self, image: FeatureMap, prompts: Prompts, mask_logits: torch.Tensor | None = None) -> Candidates:
+    def decode(
+        self,
+        image: FeatureMap,
+        prompts: Prompts,
+        mask_logits: torch.Tensor | None = None,
+        windows: Sequence[Window] | None = None,
+    ) -> Candidates:
         """Three candidate masks per row of prompts; see `BatchedDecoder.decode`."""
-        return self._decoder.decode(image, prompts, mask_logits)
+        return self._decoder.decode(image, prompts, mask_logits, windows)
 
     def to_frame(self, logits: torch.Tensor, image: FeatureMap) -> torch.Tensor:
         """Low-resolution logits, float (N, h, w), to the frame, float (N, H, W): SAM's `postprocess_masks`."""
