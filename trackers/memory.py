@@ -60,6 +60,9 @@ class MemorySettings(BaseModel):
         0.3, ge=0, le=1, description="weight of recent frames in the memory; the rest is the references'"
     )
     rate: float = Field(0.15, ge=0, le=1, description="weight of a new frame among the recent ones")
+    learn_every: int = Field(
+        3, ge=1, description="learn from one of so many frames that could be learnt, with the weight of them all"
+    )
     min_score: float = Field(0.7, ge=0, le=1, description="predicted IoU of a mask from which the memory learns")
     min_contrast: float = Field(
         0.7, ge=0, le=1, description="how far a mask must stand out from what is beside it, against usual, to be learnt"
@@ -89,6 +92,7 @@ class _Object:
         lost: it had no mask in the last frame.
         cut_off: it has had none since the last cut.
         contrast: what is usual; None before the first frame that was tracked.
+        passed: frames that could have been learnt since the last that was.
     """
 
     reference: Sums
@@ -103,6 +107,7 @@ class _Object:
     lost: bool = False
     cut_off: bool = False
     contrast: float | None = None
+    passed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +179,7 @@ class MemoryTracker:
         self._last, self._seen, self._evidence = seen.grey, None, None
 
     def state(self) -> dict[str, Any]:
-        kept = ("references", "logits", "area", "largest", "hold", "lost", "cut_off", "contrast")
+        kept = ("references", "logits", "area", "largest", "hold", "lost", "cut_off", "contrast", "passed")
         objects = {
             str(i): {
                 **{name: getattr(known, name) for name in kept},
@@ -305,10 +310,13 @@ class MemoryTracker:
         usual = standing if known.contrast is None else known.contrast
         if found.score < settings.min_score or standing < settings.min_contrast * usual:
             return replace(after, contrast=usual)
+        after = replace(after, contrast=0.9 * usual + 0.1 * standing)
+        if known.recent is not None and known.passed + 1 < settings.learn_every:
+            return replace(after, passed=known.passed + 1)
         sums = Sums.of(cells, self._share(shares, cells), settings.near)
-        recent = sums if known.recent is None else known.recent.mixed(sums, settings.rate)
-        now = self._solved(known.reference, recent)
-        return replace(after, recent=recent, now=now, contrast=0.9 * usual + 0.1 * standing)
+        rate = 1 - (1 - settings.rate) ** settings.learn_every
+        recent = sums if known.recent is None else known.recent.mixed(sums, rate)
+        return replace(after, recent=recent, now=self._solved(known.reference, recent), passed=0)
 
     def _share(self, shares: np.ndarray, cells: Cells) -> torch.Tensor:
         """How much of every cell an object covers, float32 (h, w), from how much of every place."""

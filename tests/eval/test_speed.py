@@ -73,12 +73,11 @@ def test_every_case_is_measured_and_written(vos: Run, tmp_path: Path, checkpoint
 def test_the_plain_loop_is_beside_ours(vos: Run, tmp_path: Path, checkpoint: Path) -> None:
     """It finds the same masks on the same frames, so it is the same method that is timed."""
     path = tmp_path / "new" / "r.json"
-    arguments = ("--frames", 4, "--plain-frames", 2, "--rounds", 1, "--objects", "1,2", "--sizes", "192x128")
-    vos("bench", "reference", *arguments, "--set", "device=cpu", "--fit-steps", 3, "--json", path)
+    quick = ("--set", "device=cpu", "--set", "pad=false", "--set", "precision=auto")
+    sizes = ("--frames", 1, "--plain-frames", 1, "--rounds", 1, "--objects", "2", "--sizes", "192x128")
+    vos("bench", "reference", *sizes, *quick, "--fit-steps", 3, "--json", path)
     data = read_measurement(path)
-    assert [(row["name"].split()[0], row["objects"]) for row in data["rows"]] == [
-        ("persam", 1), ("persam-f", 1), ("persam", 2), ("persam-f", 2)
-    ]  # fmt: skip
+    assert [(row["name"].split()[0], row["objects"]) for row in data["rows"]] == [("persam", 2), ("persam-f", 2)]
     for row in data["rows"]:
         assert row["ratio"] == row["rate"] / row["plain_rate"]
         assert len(row["rounds"]["rate"]) == len(row["rounds"]["plain_rate"]) == 1
@@ -86,9 +85,7 @@ def test_the_plain_loop_is_beside_ours(vos: Run, tmp_path: Path, checkpoint: Pat
             assert row["agreement"] > 0.97
         else:
             assert row["agreement"] is None
-    assert set(data["ten_over_one"]) == {
-        f"{name} {how}" for name in ("persam", "persam-f") for how in ("device=cpu", "(plain)")
-    }
+    assert data["ten_over_one"] == {}
     assert data["fit"]["steps"] == 3
     assert data["fit"]["plain_s"] > 0
     page = markdown([("r.json", data)])

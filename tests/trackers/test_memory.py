@@ -240,7 +240,7 @@ def _now(tracker: MemoryTracker) -> np.ndarray:
 
 @pytest.mark.parametrize("score", [0.69, 0.71])
 def test_memory_learns_from_sure_masks_only(score: float) -> None:
-    tracker = _started(min_score=0.7)
+    tracker = _started(min_score=0.7, learn_every=1)
     before = _now(tracker)
     frame, features, mask = _scene(1, 4)
     tracker.locate(frame, features)
@@ -248,8 +248,20 @@ def test_memory_learns_from_sure_masks_only(score: float) -> None:
     assert np.array_equal(before, _now(tracker)) is (score < 0.7)
 
 
+def test_memory_learns_from_one_of_so_many_frames() -> None:
+    tracker, learnt = _started(learn_every=3), []
+    for t in range(1, 8):
+        before = _now(tracker)
+        frame, features, mask = _scene(t, 4)
+        tracker.locate(frame, features)
+        tracker.update(_answer(frame, mask, 0.5 if t == 2 else 0.9))
+        if not np.array_equal(before, _now(tracker)):
+            learnt.append(t)
+    assert learnt == [4, 7], "a frame that may not be learnt does not count"
+
+
 def test_memory_does_not_learn_a_mask_that_stands_out_less_than_usual() -> None:
-    tracker = _started()
+    tracker = _started(learn_every=1)
     for t in (1, 2):
         frame, features, mask = _scene(t)
         tracker.locate(frame, features)
