@@ -8,7 +8,7 @@ from contextlib import closing
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.drawn import Thing, clip
@@ -98,6 +98,7 @@ def test_sizes(height: int, width: int, max_size: int) -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
+@example(2186)  # two in one pixel
 def test_no_object_is_lost_however_small(seed: int) -> None:
     rng = np.random.default_rng(seed)
     mask = np.zeros((90, 120), np.uint8)
@@ -106,7 +107,6 @@ def test_no_object_is_lost_however_small(seed: int) -> None:
         y, x = rng.integers(0, 88), rng.integers(0, 118)
         mask[y : y + 2, x : x + 2] = object_id
     wanted = set(np.unique(mask).tolist())
-    assert set(np.unique(_reduce_mask(mask, (30, 40))).tolist()) >= wanted - {2, 3} if 2 not in wanted else True
     reduced = _reduce_mask(mask, (30, 40))
     assert reduced.shape == (30, 40)
     assert set(np.unique(reduced).tolist()) == wanted

@@ -88,8 +88,21 @@ def _reduce_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     reduced = np.array(ids, np.uint8)[shares.argmax(axis=0)]
     for row, object_id in enumerate(ids):
         if not (reduced == object_id).any():
-            reduced[np.unravel_index(shares[row].argmax(), size)] = object_id
+            reduced[_place_for(shares[row], reduced)] = object_id
     return reduced
+
+
+def _place_for(share: np.ndarray, reduced: np.ndarray) -> tuple[np.intp, ...]:
+    """The pixel that holds most of an object, float32 (h, w), of those that are not all that another one has.
+
+    Where it has no part of any of them, the nearest.
+    """
+    free = (np.bincount(reduced.ravel(), minlength=256) > 1)[reduced]
+    y, x = np.unravel_index(share.argmax(), share.shape)
+    rows, columns = np.indices(share.shape)
+    away = np.hypot(rows - y, columns - x)
+    worth = share - 1e-6 * away / away.max(initial=1)
+    return np.unravel_index(np.where(free, worth, -np.inf).argmax(), share.shape)
 
 
 def _enlarge(result: FrameResult, frame: Frame, plan: ReferencePlan) -> FrameResult:
