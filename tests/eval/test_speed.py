@@ -74,7 +74,7 @@ def test_the_plain_loop_is_beside_ours(vos: Run, tmp_path: Path, checkpoint: Pat
     """It finds the same masks on the same frames, so it is the same method that is timed."""
     path = tmp_path / "new" / "r.json"
     quick = ("--set", "device=cpu", "--set", "pad=false", "--set", "precision=auto")
-    sizes = ("--frames", 1, "--plain-frames", 1, "--rounds", 1, "--objects", "2", "--sizes", "192x128")
+    sizes = ("--frames", 4, "--plain-frames", 1, "--rounds", 1, "--objects", "2", "--sizes", "192x128")
     vos("bench", "reference", *sizes, *quick, "--fit-steps", 3, "--json", path)
     data = read_measurement(path)
     assert [(row["name"].split()[0], row["objects"]) for row in data["rows"]] == [("persam", 2), ("persam-f", 2)]

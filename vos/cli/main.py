@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import typer
 
 from vos.cli import demo, export, presets, track, trackers, weights
-from vos.cli.allocation import keep_freed_memory
+from vos.cli.allocation import share_freed_memory
 from vos.cli.console import stderr, stdout
 from vos.cli.stopping import STOPPED, Stopped, stoppable
 from vos.errors import VosError
@@ -57,7 +57,7 @@ for _point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
 
 def main() -> None:
     """Run the command line: bad input is one line on stderr and exit code 2, Ctrl-C is exit code 130."""
-    keep_freed_memory()
+    share_freed_memory()
     try:
         with stoppable():
             sys.exit(app(prog_name="vos", standalone_mode=False) or 0)
