@@ -8,12 +8,12 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
 import torch
 
-from vos.ahead import encoded, encoders
 from vos.errors import EvaluationError
 from vos.models.load import Models, load_models
 from vos.pipeline import VideoPass, VideoTracker
@@ -107,7 +107,7 @@ class Bench:
         warm_up = time.perf_counter() - began
         elsewhere = Elsewhere()
         ms, reference = self._stages(tracker, models, clip)
-        encoder_rate = _encoder_rate(settings, models, clip, min(self._frames, _STAGE_FRAMES))
+        encoder_rate = _encoder_rate(models, clip, min(self._frames, _STAGE_FRAMES))
         device = models.segmenter.device
         forget_peak()
         if device.type == "cuda":
@@ -204,14 +204,13 @@ def _warm_up(tracker: VideoTracker, clip: BenchClip) -> None:
             video.step(frame, plan.at(frame.index), upcoming=upcoming)
 
 
-def _encoder_rate(settings: Settings, models: Models, clip: BenchClip, count: int) -> float:
-    """As a run encodes, with all the cores and nothing beside it."""
+def _encoder_rate(models: Models, clip: BenchClip, count: int) -> float:
     with open_source(clip.path) as source:
         frames = list(islice(source, count))
-    at_a_time = encoders(models.segmenter.device, settings.compile, frames)
-    began = time.perf_counter()
-    for _ in encoded((frame for frame in frames), models.encode, at_a_time):
-        pass
-    if models.segmenter.device.type == "cuda":
-        torch.cuda.synchronize(models.segmenter.device)
-    return len(frames) / (time.perf_counter() - began)
+    seconds = []
+    for frame in frames:
+        times = StageTimes(models.segmenter.device)
+        with times.stage("encode"):
+            models.encode(frame)
+        seconds.append(times.seconds["encode"])
+    return 1 / mean(seconds)

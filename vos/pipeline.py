@@ -14,12 +14,11 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
-from vos.ahead import encoded, encoders
 from vos.device import SideStream
 from vos.errors import DeviceError, ReferenceInputError, SettingsError
 from vos.keyframes import Carrier, Keyframes
@@ -48,7 +47,7 @@ from vos.weights import fetch
 
 # Decoded frames waiting for the encoder; one in work and one ready are enough to hide decoding.
 _PREFETCH = 4
-# Encoded frames waiting for the decoder; with those in work, that is what encoding ahead holds.
+# Encoded frames waiting for the decoder; with the one in work, that is what encoding ahead holds.
 _ENCODED = 1
 
 
@@ -102,41 +101,30 @@ class VideoTracker:
         """Track the plan's references through frames of one size, in order from 0.
 
         A result comes as soon as its frame and the pass's `latency` frames after it are read. Reading and encoding run
-        ahead in threads of their own.
+        ahead, each in a thread of its own.
 
         Args:
             video: a pass to go on with, whose next frame is the first of `frames`; a fresh one by default.
         """
         video = video or self.begin()
-        count = encoders(self._models.segmenter.device, self._settings.compile, frames)
-        ahead = encoded(_wanted(frames, video, plan, video.keyframes), lambda wanted: wanted.features(video), count)
-        with closing(prefetch(ahead, _ENCODED, source_of(frames))) as ready:
-            for wanted, features in ready:
-                yield video.step(wanted.frame, plan.at(wanted.frame.index), features, wanted.upcoming)
+        encoded = _encoded(frames, video, plan, video.keyframes)
+        with closing(prefetch(encoded, _ENCODED, source_of(frames))) as ready:
+            for frame, upcoming, features in ready:
+                yield video.step(frame, plan.at(frame.index), features, upcoming)
 
     def begin(self) -> VideoPass:
         """A fresh state for one video, for callers with a loop of their own."""
         return VideoPass(self._settings, self._models, make_tracker(self._settings.tracker.parts))
 
 
-class _Wanted(NamedTuple):
-    """A frame, those that follow it as far as the pass looks ahead, and whether its features will be needed."""
-
-    frame: Frame
-    upcoming: tuple[Frame, ...]
-    needed: bool
-
-    def features(self, video: VideoPass) -> Features | None:
-        return video.encode(self.frame) if self.needed else None
-
-
-def _wanted(
+def _encoded(
     frames: Iterable[Frame], video: VideoPass, plan: ReferencePlan, keyframes: Keyframes
-) -> Generator[_Wanted, None, None]:
+) -> Generator[tuple[Frame, tuple[Frame, ...], Features | None], None, None]:
+    """Each frame, those that follow it as far as the pass looks ahead, and its features; none where none are needed."""
     with closing(prefetch(frames, _PREFETCH)) as read:
         for frame, upcoming in with_following(read, video.latency):
             needed = frame.index >= plan.first_frame and keyframes.due(frame, plan.at(frame.index))
-            yield _Wanted(frame, upcoming, needed)
+            yield frame, upcoming, video.encode(frame) if needed else None
 
 
 @contextmanager
