@@ -65,7 +65,7 @@ class Hypotheses:
 
 
 def hypotheses(evidence: Evidence, image: FeatureMap) -> Hypotheses:
-    """For each object the region of the belief and, where it is another, the mask that motion has carried here."""
+    """For each object the region of the belief and, where that is another, the mask that motion has carried here."""
     asked, masks, owners = [], [], []
     for row, (belief, carried) in enumerate(zip(evidence.belief, evidence.carried, strict=True)):
         probability, last = _sigmoid(belief), _sigmoid(carried)
@@ -317,7 +317,7 @@ def _asking(
 
 
 def _window(box: np.ndarray, evidence: Evidence, image: FeatureMap) -> Window:
-    """Cells in which SAM may find what a box, in places, asks for."""
+    """Cells in which SAM may find what a box, float (4,), xyxy in places of the logits, asks for."""
     ratio = evidence.belief.shape[1] // image.grid_size[0]
     grown = _AROUND_BOX * (box[2:] - box[:2]) + _AROUND_PLACES
     low, high = (box[:2] - grown) / ratio, (box[2:] + grown) / ratio

@@ -60,7 +60,7 @@ class TinyVitEncoder(nn.Module):
                 module.conv, module.bn = fuse_conv_bn_eval(module.conv.eval(), module.bn.eval()), nn.Identity()
 
     def round_to(self, dtype: torch.dtype) -> None:
-        """Compute in half precision from now on, folded, but for the neck's norms. What is read and given is float32.
+        """Compute and give half precision from now on, folded, but for the neck's norms.
 
         All is rounded here, which takes less than autocast on every frame. The norms square values of some 500, too
         large for float16.
@@ -97,6 +97,8 @@ class _WindowAttention(Attention):
 
 
 class _InFloat32(nn.Module):
+    """A part that computes in float32 whatever it reads, and gives what it read in."""
+
     def __init__(self, part: nn.Module) -> None:
         super().__init__()
         self.part = part
