@@ -25,8 +25,8 @@ from .davis import Dataset, Task, open_dataset
 from .official import check_official
 from .parity import SAME_IOU, compare
 from .report import Report, counted, percent, write_text
+from .run import Changes, changes, run_dataset
 from .run import Progress as RunProgress
-from .run import run_dataset
 from .scoring import SequenceScore, make_counter, score_dataset
 
 
@@ -79,6 +79,12 @@ def evaluate(
         None, "--preset", "-p", help="With --run: how to track; `vos presets` lists them."
     ),
     override: list[str] = typer.Option([], "--override", metavar="KEY=VALUE", help="With --run: change one setting."),
+    cache: Path | None = typer.Option(
+        None,
+        "--cache-embeddings",
+        metavar="FOLDER",
+        help="With --run: keep embeddings there, rounded to half precision; repeated runs skip the encoder.",
+    ),
     overwrite: bool = typer.Option(False, "--overwrite", help="With --run: track everything anew."),
     per_object: bool = typer.Option(False, "--objects", help="One row per object in the table."),
     json_file: str | None = typer.Option(
@@ -106,10 +112,14 @@ def evaluate(
             raise EvaluationError(
                 "--run scores frames as they are tracked: --jobs and --allow-missing do not go with it"
             )
-        scores, extra = _track(dataset, results, preset, override, device, overwrite=overwrite, quiet=quiet)
+        scores, extra = _track(
+            dataset, results, preset, changes(override, cache), device, overwrite=overwrite, quiet=quiet
+        )
     else:
-        if preset is not None or override or overwrite:
-            raise EvaluationError("--preset, --override and --overwrite say how to track: they need --run")
+        if preset is not None or override or overwrite or cache is not None:
+            raise EvaluationError(
+                "--preset, --override, --cache-embeddings and --overwrite say how to track: they need --run"
+            )
         found = score_dataset(dataset, results, allow_missing=not strict, device=device, jobs=jobs)
         scores = list(_with_bar(found, len(dataset.names), quiet))
     seconds = time.monotonic() - began
@@ -131,6 +141,12 @@ def parity(
     preset: str = typer.Option("reference", "--preset", "-p", help="What to compare: reference or reference-f."),
     sequences: str | None = typer.Option(None, "--sequences", metavar="A,B", help="Only these sequences."),
     override: list[str] = typer.Option([], "--override", metavar="KEY=VALUE", help="Change one setting."),
+    cache: Path | None = typer.Option(
+        None,
+        "--cache-embeddings",
+        metavar="FOLDER",
+        help="Keep embeddings there, rounded to half precision; repeated runs skip the encoder.",
+    ),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
     """Track DAVIS with a faithful preset and compare every mask with the reference program's.
@@ -140,7 +156,7 @@ def parity(
     """
     chosen = None if sequences is None else [name.strip() for name in sequences.split(",") if name.strip()]
     dataset = open_dataset(davis, sequences=chosen)
-    _track(dataset, results, preset, override, None, overwrite=False, quiet=quiet)
+    _track(dataset, results, preset, changes(override, cache), None, overwrite=False, quiet=quiet)
     found = [compare(dataset, name, results, reference) for name in dataset.names]
     table = Table(title=f"{preset} against {reference}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("sequence", no_wrap=True)
@@ -169,7 +185,7 @@ def _track(
     dataset: Dataset,
     out: Path,
     preset: str | None,
-    overrides: list[str],
+    overrides: Changes,
     device: str | None,
     *,
     overwrite: bool,
@@ -180,15 +196,15 @@ def _track(
     from vos.settings import DEFAULT_PRESET, load_settings
 
     name = preset or DEFAULT_PRESET
-    changes = [*overrides, *([f"device={device}"] if device else [])]
+    overrides = [*overrides, *([f"device={device}"] if device else [])]
     settings = {
         "preset": name,
-        "settings": load_settings(name, changes).model_dump(mode="json"),
+        "settings": load_settings(name, overrides).model_dump(mode="json"),
         "data": {"year": dataset.year, "resolution": dataset.resolution},
     }
 
     def tracked(source: str, reference: np.ndarray) -> Iterable[FrameResult]:
-        return track(source, reference, preset=name, overrides=changes)
+        return track(source, reference, preset=name, overrides=overrides)
 
     scores = []
     with _RunBar(len(dataset.names), quiet) as bar:

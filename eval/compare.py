@@ -27,7 +27,7 @@ from . import metrics
 from .continuity import Continuity, ContinuityCounter
 from .davis import Dataset, Sequence, Task, missing_frames, read_result, result_path
 from .machine import peak_memory
-from .run import DONE, Progress, forget, image_names, settle, write_json, write_mask
+from .run import DONE, Changes, Progress, forget, image_names, settle, write_json, write_mask
 from .scoring import SequenceScore, SequenceScorer
 
 HOLD = "hold"
@@ -127,12 +127,12 @@ def hold_entry(dataset: Dataset) -> Entry:
     return Entry(HOLD, _facts(HOLD, {}, dataset), None, _Hold)
 
 
-def preset_entries(presets: Iterable[str], overrides: Iterable[str], dataset: Dataset) -> tuple[Entry, ...]:
+def preset_entries(presets: Iterable[str], overrides: Changes, dataset: Dataset) -> tuple[Entry, ...]:
     """One entry per preset, in the order given; models are loaded when first needed, one for all that agree on it.
 
     Args:
         presets: names, or paths of YAML files, whose rows are called after the file.
-        overrides: settings changed in each, KEY=VALUE.
+        overrides: settings changed in each.
 
     Raises:
         EvaluationError: no preset, or two rows of one name.
@@ -142,13 +142,13 @@ def preset_entries(presets: Iterable[str], overrides: Iterable[str], dataset: Da
 
     from .presets import SharedModels
 
-    wanted, changes = tuple(dict.fromkeys(presets)), tuple(overrides)
+    wanted = tuple(dict.fromkeys(presets))
     if not wanted:
         raise EvaluationError(f"nothing to compare; give at least one preset of: {', '.join(preset_names())}")
     shared: dict[str, SharedModels] = {}
     entries: list[Entry] = []
     for preset in wanted:
-        settings = load_settings(preset, changes)
+        settings = load_settings(preset, overrides)
         name = preset if preset in preset_names() else Path(preset).stem
         if name in (HOLD, *(entry.name for entry in entries)):
             raise EvaluationError(f"two rows would be called {name!r}; rename the file of preset {preset}")

@@ -18,7 +18,7 @@ from .compare import hold_entry, preset_entries
 from .compare_report import Comparison
 from .davis import open_dataset
 from .report import counted, percent, write_text
-from .run import Progress
+from .run import Progress, changes
 
 PAGE = "compare.html"
 
@@ -47,6 +47,12 @@ def compare(
     override: list[str] = typer.Option(
         [], "--override", metavar="KEY=VALUE", help="Change one setting of every preset."
     ),
+    cache: Path | None = typer.Option(
+        None,
+        "--cache-embeddings",
+        metavar="FOLDER",
+        help="Keep embeddings there, rounded to half precision; repeated runs skip the encoder.",
+    ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Do everything anew."),
     csv_file: Path | None = typer.Option(None, "--csv", metavar="FILE", help="Write the table, one line per preset."),
     json_file: str | None = typer.Option(
@@ -67,7 +73,7 @@ def compare(
         from .plots import require_matplotlib
 
         require_matplotlib()
-    entries = (hold_entry(dataset), *preset_entries(_names(presets) or [], override, dataset))
+    entries = (hold_entry(dataset), *preset_entries(_names(presets) or [], changes(override, cache), dataset))
     folder = out or Path(f"{davis.resolve().name}-compare")
     began = time.monotonic()
     found = []

@@ -1,9 +1,9 @@
-"""Dense optical flow: the last mask, carried to this frame."""
+"""Dense optical flow: the last logits, carried to this frame."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any, ClassVar
 
@@ -13,12 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trackers.points import interior, mask_box, on_mask
 from vos.models.features import Features
+from vos.soft import LowLogits
 from vos.types import Frame, FrameResult, Prompts
 
 # Forth and back agree where |f + b|^2 <= 0.01 (|f|^2 + |b|^2) + 0.5 pixels^2 (Sundaram, Brox and Keutzer, 2010).
 _RELATIVE, _ABSOLUTE = 0.01, 0.5
 # Side of the square over which grey levels are compared, pixels, and the variance of grey levels that is noise.
 _SQUARE, _NOISE = 9, 25.0
+# Logits are carried within these bounds, so that a pixel that is sure does not outvote the edge beside it; where only a
+# mask is known, it counts as so sure. The least keeps every pixel of the final mask, whatever its own logit.
+_LEAST, _SURE = 0.1, 6.0
 # The smallest side of an image that OpenCV's flow takes is 12 pixels.
 _SMALLEST = 16
 
@@ -66,12 +70,12 @@ class _Field:
 
 
 class FlowTracker:
-    """The last mask carried along dense optical flow (DIS, OpenCV), trusted where flow forth and back agree.
+    """The last logits carried along dense optical flow (DIS, OpenCV), trusted where flow forth and back agree.
 
-    Positive points are carried from deep inside the last mask, and left out where they end up in something that cannot
-    be trusted; the box is the carried mask's. An object
-    that had no mask in the last frame, or of whose carried mask too little can be trusted, is not here, and neither is
-    any after a cut: only another tracker or a reference brings it back.
+    The carried mask is where they are above 0. Positive points are carried from deep inside the last mask, and left out
+    where they end up in something that cannot be trusted; the box is the carried mask's. An object that had no mask in
+    the last frame, or of whose carried mask too little can be trusted, is not here, and neither is any after a cut:
+    only another tracker or a reference brings it back.
     """
 
     Settings: ClassVar[type[BaseModel]] = FlowSettings
@@ -115,13 +119,21 @@ class FlowTracker:
 
     def state(self) -> dict[str, Any]:
         last = self._last
-        known = None if last is None else {"frame": last.frame.index, "image": last.frame.image, "ids": last.index_map}
-        return {"objects": list(self._ids), "last": known}
+        if last is None:
+            return {"objects": list(self._ids), "last": None}
+        known: dict[str, Any] = {"frame": last.frame.index, "image": last.frame.image, "ids": last.index_map}
+        soft = asdict(last.soft) if isinstance(last.soft, LowLogits) else None
+        return {"objects": list(self._ids), "last": {**known, "soft": soft}}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._ids = list(state["objects"])
         if (last := state["last"]) is not None:
-            self._last = FrameResult(Frame(last["frame"], last["image"]), last["ids"], ())
+            soft = None
+            if (kept := last["soft"]) is not None:
+                # Plain data has lists where there were tuples.
+                kept = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
+                soft = LowLogits(**kept)
+            self._last = FrameResult(Frame(last["frame"], last["image"]), last["ids"], (), soft)
 
     def _carried(self, object_id: int, frame: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """An object's mask on this frame, bool (H, W), the part of it that can be trusted, and points (K, 2)."""
@@ -134,7 +146,15 @@ class FlowTracker:
         if not last.any():
             return last, last, start
         field = self._field_to(frame, self._last.frame)
-        mask = cv2.remap(last.astype(np.float32), field.back, None, cv2.INTER_LINEAR) >= 0.5
+        carried = cv2.remap(
+            _logits(self._last, object_id, last),
+            field.back,
+            None,
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=-_SURE,
+        )
+        mask = carried > 0
         x, y = start.astype(np.int64).T
         return mask, mask & field.trusted, field.forth[y, x]
 
@@ -164,6 +184,15 @@ class FlowTracker:
         below, right = max(0, _SMALLEST - h), max(0, _SMALLEST - w)
         a, b = (cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE) for image in (a, b))
         return self._flow.calc(a, b, None)[:h, :w]
+
+
+def _logits(result: FrameResult, object_id: int, mask: np.ndarray) -> np.ndarray:
+    """An object's last logits, float32 (H, W), limited to its final mask, bool (H, W), in which others have a say."""
+    soft = result.soft
+    own = soft.whole(object_id) if isinstance(soft, LowLogits) else None
+    if own is None:
+        return np.where(mask, np.float32(_SURE), np.float32(-_SURE))
+    return np.where(mask, np.clip(own, _LEAST, _SURE), np.clip(own, -_SURE, -_LEAST))
 
 
 def _similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -56,7 +56,7 @@ def track(
     references: Any,
     *,
     preset: str | Path = DEFAULT_PRESET,
-    overrides: Mapping[str, Any] | Iterable[str] = (),
+    overrides: Mapping[str, Any] | Iterable[str | tuple[str, Any]] = (),
 ) -> Iterator[FrameResult]:
     """Track objects through a video: one result per frame, as soon as it is known.
 

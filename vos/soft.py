@@ -37,8 +37,8 @@ class LowLogits:
         if self.logits.ndim != 3 or len(self.logits) != len(self.ids) or self.logits.dtype != np.float16:
             raise ValueError(f"logits must be float16 ({len(self.ids)}, h, w), got {self.logits.shape = }")
 
-    def alpha(self, object_id: int) -> np.ndarray | None:
-        """uint16 (H, W); None for an object without logits."""
+    def whole(self, object_id: int) -> np.ndarray | None:
+        """An object's logits on the frame, float32 (H, W); None for an object without logits."""
         if object_id not in self.ids:
             return None
         import torch
@@ -47,5 +47,14 @@ class LowLogits:
 
         low = torch.from_numpy(self.logits[self.ids.index(object_id)][None]).float()
         how = enlargement(self.logits.shape[1:], (self.ratio,), self.input_size, self.frame_size, low.device)
-        probability = torch.sigmoid(how.whole(low)[0])
+        return how.whole(low)[0].numpy()
+
+    def alpha(self, object_id: int) -> np.ndarray | None:
+        """uint16 (H, W); None for an object without logits."""
+        logits = self.whole(object_id)
+        if logits is None:
+            return None
+        import torch
+
+        probability = torch.sigmoid(torch.from_numpy(logits))
         return (probability * FULL).round().numpy().astype(np.uint16)

@@ -88,7 +88,10 @@ def test_allow_missing(vos: Run, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("--preset", "persam"), "--preset, --override and --overwrite say how to track: they need --run"),
+        *(
+            (given, "--preset, --override, --cache-embeddings and --overwrite say how to track: they need --run")
+            for given in (("--preset", "persam"), ("--cache-embeddings", "cache"))
+        ),
         (("--run", "--jobs", "2"), "--jobs and --allow-missing do not go with it"),
         (("--run", "--allow-missing"), "--jobs and --allow-missing do not go with it"),
         (("--sequences", "cat"), "no sequence 'cat' in set val of"),

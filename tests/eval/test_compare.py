@@ -28,7 +28,7 @@ from eval.compare_page import write_page
 from eval.compare_report import COLUMNS, Comparison
 from eval.continuity import Continuity, ContinuityCounter
 from eval.davis import Dataset, Task, open_dataset
-from eval.run import Progress, run_dataset
+from eval.run import Changes, Progress, run_dataset
 from eval.scoring import score_dataset
 from eval.side_by_side import write_side_by_side
 from tests.drawn import Thing, clip
@@ -518,6 +518,25 @@ def test_presets_share_models_that_agree(bench: Bench, tmp_path: Path) -> None:
         EvaluationError, match=r"two rows would be called 'hold'; rename the file of preset .*hold\.yaml"
     ):
         preset_entries([str(hold)], [], bench.dataset)
+
+
+def test_embeddings_are_kept_where_the_command_says(
+    vos: Vos, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "1: kept"
+
+    def entries(presets: Iterable[str], overrides: Changes, dataset: Dataset) -> tuple[Entry, ...]:
+        (entry,) = preset_entries(presets, overrides, dataset)
+        fake = bench.entry("persam", bench.one, bench.truth)
+        return (Entry("persam", entry.facts, fake.encode, fake.begin),)
+
+    monkeypatch.setattr(compare_cli, "preset_entries", entries)
+    arguments = ("--davis", bench.dataset.root, "--cache-embeddings", kept)
+    shown = vos("compare", "--presets", "persam", "-o", bench.out, *arguments)
+    assert "note: embeddings may come from a cache" in shown.stdout
+    # The same settings as those of `vos eval`, which goes on from these masks.
+    monkeypatch.setattr("vos.pipeline.track", None)
+    vos("eval", bench.out / "persam", "--run", "--preset", "persam", *arguments)
 
 
 def test_missing_weights_are_said_before_any_frame(bench: Bench, tmp_path: Path) -> None:
