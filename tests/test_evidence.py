@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vos.evidence import choose, completed, contrast, hypotheses, prompts_of, remainders, rivalled
+from vos.evidence import choose, completed, contrast, hypotheses, prompts_of, recall, remainders, rivalled
 from vos.models.features import FeatureMap
 from vos.types import Candidates, Evidence
 
@@ -32,8 +32,9 @@ def _evidence(
     beliefs: list[np.ndarray],
     carried: list[np.ndarray] | None = None,
     least: float = 0.0,
-    least_contrast: float = -9.0,
     area: float = 100.0,
+    views: tuple[np.ndarray | None, ...] | None = None,
+    least_recall: float = 0.0,
 ) -> Evidence:
     belief = np.stack(beliefs)
     n, likeness = len(belief), np.tanh(belief)
@@ -43,8 +44,9 @@ def _evidence(
         likeness,
         likeness,
         np.full(n, least, np.float32),
-        np.full(n, least_contrast, np.float32),
         np.full(n, area, np.float32),
+        (None,) * n if views is None else views,
+        np.full(n, least_recall, np.float32),
     )
 
 
@@ -133,11 +135,29 @@ def test_what_does_not_look_like_the_object_is_no_answer() -> None:
     assert chosen[1] is not None
 
 
-def test_what_does_not_stand_out_enough_is_no_answer() -> None:
-    # Likeness is 1 inside and -1 around: a contrast of 1.5.
-    for least, found in ((1.49, True), (1.51, False)):
-        (chosen,) = choose(_evidence([HERE], least_contrast=least), _candidates([HERE]), np.array([0]))
-        assert (chosen is not None) is found
+def test_what_does_not_show_enough_of_its_view_is_no_answer() -> None:
+    # Of three parts two are in the box, whatever else is there; the third is nowhere.
+    seen = np.full((3, *IMAGE.grid_size), -0.2, np.float32)
+    seen[0, 1, 2], seen[1, 2, 3], seen[2] = 0.9, 0.6, 0.3
+    seen[:, 5, 7] = 1
+    for least, found in ((0.59, True), (0.61, False)):
+        evidence = _evidence([HERE, HERE], views=(seen, None), least_recall=least)
+        chosen = choose(evidence, _candidates([HERE], [HERE]), np.array([0, 1]))
+        assert (chosen[0] is not None) is found
+        assert chosen[1] is not None, "one that has not to be recognised"
+
+
+@given(
+    arrays(np.float32, (4, 3, 5), elements=st.floats(-1, 1, width=32)),
+    arrays(np.bool_, (2, 3, 5)),
+)
+def test_recall_is_the_mean_of_each_parts_best(alike: np.ndarray, masks: np.ndarray) -> None:
+    found = recall(torch.from_numpy(alike), torch.from_numpy(masks))
+    for mask, value in zip(masks, found.tolist(), strict=True):
+        expected = np.mean([part[mask].max() for part in alike]) if mask.any() else -1
+        assert value == pytest.approx(expected, abs=1e-5)
+    larger = recall(torch.from_numpy(alike), torch.from_numpy(masks.any(axis=0)[None]))
+    assert (larger >= found - 1e-6).all()
 
 
 def test_an_object_without_candidates_has_no_answer() -> None:

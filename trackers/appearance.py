@@ -13,9 +13,12 @@ from dataclasses import dataclass
 import torch
 
 from vos.distance import to_nearest
+from vos.evidence import recall
 from vos.models.features import FeatureMap
 from vos.models.tiny_vit import unit_cells
 
+# Cells that are kept of a view.
+_VIEW = 128
 # Cells this much nearer than far away in weight are counted one by one; the sum over all others is shared by objects.
 _APART = 0.02
 
@@ -100,3 +103,31 @@ def solve(sums: Sums, damping: float) -> torch.Tensor:
 def likeness(cells: Cells, weights: torch.Tensor) -> torch.Tensor:
     """How much every cell looks like N objects, about -1 to 1: weights float32 (N, D + 1) -> float32 (N, h, w)."""
     return (cells.x @ weights.T).T.reshape(len(weights), *cells.size)
+
+
+def view(cells: Cells, share: torch.Tensor) -> torch.Tensor:
+    """What an object looks like on a frame: some of its cells, evenly picked.
+
+    Args:
+        cells: the frame.
+        share: float32 (h, w), how much of each cell the object covers; more than half of one at least.
+
+    Returns:
+        float32 (P, D), P up to 128, to be multiplied with cells for cosine similarities.
+    """
+    own = (share.flatten() > 0.5).nonzero()[:, 0]
+    count = min(_VIEW, len(own))
+    picked = cells.x[own[torch.linspace(0, len(own) - 1, count, device=own.device).long()], :-1]
+    # All features are of unit length, so all cells are of one length.
+    return picked / (picked**2).sum(dim=1, keepdim=True)
+
+
+def alike(x: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    """How much cells, float32 (..., D + 1), look like P of a view, float32 (P, D): float32 (P, ...), -1 to 1."""
+    return (x[..., :-1] @ seen.T).movedim(-1, 0)
+
+
+def recalled(seen: torch.Tensor, cells: Cells, share: torch.Tensor) -> float:
+    """How much of a view, float32 (P, D), an object shows that covers a share, float32 (h, w), of each cell."""
+    own = cells.x[share.flatten() > 0.5][None]
+    return float(recall(alike(own, seen), torch.ones(1, *own.shape[:2], dtype=torch.bool, device=own.device)))

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 
-from trackers.appearance import Cells, Sums, likeness, solve
+from trackers.appearance import Cells, Sums, alike, likeness, recalled, solve, view
 from trackers.motion import Grid, Motion
 from vos.distance import to_nearest
 from vos.evidence import contrast, prompts_of
@@ -71,8 +71,11 @@ class MemorySettings(BaseModel):
     return_margin: float = Field(
         0.4, ge=0, le=1, description="how much more likeness it takes to come back, or to be found after a cut"
     )
-    cut_contrast: float = Field(
-        0.8, ge=0, le=1, description="how far a mask must stand out to be found after a cut, against usual"
+    cut_recall: float = Field(
+        0.94,
+        ge=0,
+        le=1,
+        description="how much of its last view a mask must show to be found after a cut, against usual",
     )
 
 
@@ -88,10 +91,13 @@ class _Object:
         logits: float32 (h, w), the last frame's, limited to +-6 and to the final mask.
         area: places of the grid that the object usually takes.
         largest: those that it took at most, slowly forgotten.
-        hold: how much the last mask ties the object to its place, in [0, 1]; 0 where it was lost.
+        sure: how much of the last mask looked like the object, and of the object was in it, in [0, 1].
+        hold: how much the last mask ties the object to its place, in [0, 1]: `sure`, but growing slowly.
         lost: it had no mask in the last frame.
         cut_off: it has had none since the last cut.
         contrast: what is usual; None before the first frame that was tracked.
+        view: cells of it on the last frame that was learnt, or given, float32 (P, D) (see `trackers.appearance.view`).
+        recall: how much of its view the frames after it usually show; None before the first.
         passed: frames that could have been learnt since the last that was.
     """
 
@@ -103,10 +109,13 @@ class _Object:
     logits: np.ndarray
     area: float
     largest: float
+    view: torch.Tensor
+    sure: float = 1.0
     hold: float = 1.0
     lost: bool = False
     cut_off: bool = False
     contrast: float | None = None
+    recall: float | None = None
     passed: int = 0
 
 
@@ -145,7 +154,8 @@ class MemoryTracker:
     def add(self, object_id: int, frame: Frame, features: Features, mask: np.ndarray) -> None:
         seen = self._look(frame, features)
         shares = _at_least_one(seen.grid.shares(mask))
-        sums = Sums.of(seen.cells, self._share(shares, seen.cells), self._settings.near)
+        share = self._share(shares, seen.cells)
+        sums = Sums.of(seen.cells, share, self._settings.near)
         known = self._known(object_id, seen.cells.x.device)
         count = 1 if known is None else known.references + 1
         reference = sums if known is None else known.reference.mixed(sums, 1 / count)
@@ -153,7 +163,8 @@ class MemoryTracker:
         first, now = solve(reference, self._settings.damping), self._solved(reference, recent)
         area = float(shares.sum())
         logits = (2 * shares - 1) * _SURE
-        self._objects[object_id] = _Object(reference, count, recent, first, now, logits, area, area)
+        shown = view(seen.cells, share)
+        self._objects[object_id] = _Object(reference, count, recent, first, now, logits, area, area, shown)
         self._evidence = None
 
     def locate(self, frame: Frame, features: Features) -> Prompts:
@@ -179,12 +190,25 @@ class MemoryTracker:
         self._last, self._seen, self._evidence = seen.grey, None, None
 
     def state(self) -> dict[str, Any]:
-        kept = ("references", "logits", "area", "largest", "hold", "lost", "cut_off", "contrast", "passed")
+        kept = (
+            "references",
+            "logits",
+            "area",
+            "largest",
+            "sure",
+            "hold",
+            "lost",
+            "cut_off",
+            "contrast",
+            "recall",
+            "passed",
+        )
         objects = {
             str(i): {
                 **{name: getattr(known, name) for name in kept},
                 "reference": _plain(known.reference),
                 "recent": _plain(known.recent),
+                "view": known.view.cpu().numpy(),
             }
             for i, known in self._objects.items()
         }
@@ -199,6 +223,7 @@ class MemoryTracker:
                 "recent": recent,
                 "first": solve(reference, self._settings.damping),
                 "now": self._solved(reference, recent),
+                "view": torch.tensor(kept["view"]),
             }
             self._objects[int(i)] = _Object(**{**kept, **learnt})
         self._last = state["last"]
@@ -215,8 +240,8 @@ class MemoryTracker:
         if known is None or known.reference.gram.device == device:
             return known
         recent = None if known.recent is None else known.recent.to(device)
-        first, now = known.first.to(device), known.now.to(device)
-        return replace(known, reference=known.reference.to(device), recent=recent, first=first, now=now)
+        first, now, shown = known.first.to(device), known.now.to(device), known.view.to(device)
+        return replace(known, reference=known.reference.to(device), recent=recent, first=first, now=now, view=shown)
 
     def _solved(self, reference: Sums, recent: Sums | None) -> torch.Tensor:
         mixed = reference if recent is None else reference.mixed(recent, self._settings.recent)
@@ -227,7 +252,7 @@ class MemoryTracker:
         objects, cells, grid = list(self._objects.values()), seen.cells, seen.grid
         if not objects:
             none, nobody = np.zeros((0, *grid.size), np.float32), np.zeros(0, np.float32)
-            return Evidence(none, none, none, none, nobody, nobody, nobody)
+            return Evidence(none, none, none, none, nobody, nobody, (), nobody)
         now, first = (
             _on_grid(likeness(cells, torch.stack(weights).to(cells.x.device)), cells, grid)
             for weights in ([known.now for known in objects], [known.first for known in objects])
@@ -243,18 +268,26 @@ class MemoryTracker:
             ]
         )
         cut = seen.frame.cut and self._last is not None
-        returning = np.array([known.lost or cut for known in objects])
-        cut_off = np.array([known.cut_off or cut for known in objects])
+        # The less of the object there was in the last frame, the more it takes to be it.
+        loose = np.array([1 if cut else 1 - known.sure for known in objects])
         settings = self._settings
-        needed = [-np.inf if known.contrast is None else settings.cut_contrast * known.contrast for known in objects]
+        unseen = [(cut or known.cut_off) and known.recall is not None for known in objects]
+        views = [
+            _on_grid(alike(cells.x.unflatten(0, cells.size), known.view), cells, grid, 1) if u else None
+            for known, u in zip(objects, unseen, strict=True)
+        ]
+        needed = [
+            settings.cut_recall * (known.recall or 0) if u else -1 for known, u in zip(objects, unseen, strict=True)
+        ]
         return Evidence(
             belief,
             carried,
             now,
             first,
-            np.where(returning, settings.least + settings.return_margin, settings.least).astype(np.float32),
-            np.where(cut_off, needed, -np.inf).astype(np.float32),
+            (settings.least + settings.return_margin * loose).astype(np.float32),
             np.array([known.area for known in objects], dtype=np.float32),
+            tuple(views),
+            np.array(needed, dtype=np.float32),
         )
 
     def _carried(self, known: _Object, seen: _Seen, motion: Motion | None) -> np.ndarray:
@@ -298,25 +331,31 @@ class MemoryTracker:
         inside = logits > 0
         if not inside.any():
             cut_off = known.cut_off or self._seen.frame.cut
-            return replace(known, logits=logits, hold=0.0, lost=True, cut_off=cut_off)
+            return replace(known, logits=logits, sure=0.0, hold=0.0, lost=True, cut_off=cut_off)
         taken = float(shares.sum())
         largest = max(_LARGEST_KEPT * known.largest, taken)
         area = 0.9 * known.area + 0.1 * taken
         like, first = evidence.likeness[0], evidence.first_likeness[0]
-        hold = np.clip(like[inside].mean() / _LIKE, 0, 1) * np.clip(_HELD * taken / largest, 0, 1)
-        hold = min(hold, known.hold + _REGAINED)
-        after = replace(known, logits=logits, area=area, largest=largest, hold=float(hold), lost=False, cut_off=False)
+        sure = float(np.clip(like[inside].mean() / _LIKE, 0, 1) * np.clip(_HELD * taken / largest, 0, 1))
+        hold = min(sure, known.hold + _REGAINED)
+        after = replace(
+            known, logits=logits, area=area, largest=largest, sure=sure, hold=hold, lost=False, cut_off=False
+        )
         standing = float(contrast(torch.from_numpy(first), torch.from_numpy(inside)[None], area)[0])
         usual = standing if known.contrast is None else known.contrast
         if found.score < settings.min_score or standing < settings.min_contrast * usual:
             return replace(after, contrast=usual)
-        after = replace(after, contrast=0.9 * usual + 0.1 * standing)
+        share = self._share(shares, cells)
+        shown = recalled(known.view, cells, share)
+        usually = shown if known.recall is None else 0.9 * known.recall + 0.1 * shown
+        after = replace(after, contrast=0.9 * usual + 0.1 * standing, recall=usually)
         if known.recent is not None and known.passed + 1 < settings.learn_every:
             return replace(after, passed=known.passed + 1)
-        sums = Sums.of(cells, self._share(shares, cells), settings.near)
+        sums = Sums.of(cells, share, settings.near)
         rate = 1 - (1 - settings.rate) ** settings.learn_every
         recent = sums if known.recent is None else known.recent.mixed(sums, rate)
-        return replace(after, recent=recent, now=self._solved(known.reference, recent), passed=0)
+        now = self._solved(known.reference, recent)
+        return replace(after, recent=recent, now=now, view=view(cells, share), passed=0)
 
     def _share(self, shares: np.ndarray, cells: Cells) -> torch.Tensor:
         """How much of every cell an object covers, float32 (h, w), from how much of every place."""
@@ -341,12 +380,13 @@ def _final_logits(result: FrameResult, object_id: int, shares: np.ndarray) -> np
     return np.clip(np.minimum(own, (4 * shares - 1) * _SURE), -_SURE, _SURE)
 
 
-def _on_grid(maps: torch.Tensor, cells: Cells, grid: Grid) -> np.ndarray:
-    """Maps of cells enlarged to places, float32 (N, h, w); nothing looks like the object in the padding."""
+def _on_grid(maps: torch.Tensor, cells: Cells, grid: Grid, ratio: int = RATIO) -> np.ndarray:
+    """Maps of cells enlarged by `ratio`, float32 (N, h, w); nothing looks like the object in the padding."""
     (h, w), (n, _, _) = cells.size, maps.shape
-    whole = np.full((n, *grid.size), -1, np.float32)
-    large = F.interpolate(maps[:, None], (RATIO * h, RATIO * w), mode="bilinear", align_corners=False)
-    whole[:, : RATIO * h, : RATIO * w] = large[:, 0].cpu().numpy()
+    whole = np.full((n, *(side * ratio // RATIO for side in grid.size)), -1, np.float32)
+    if ratio > 1:
+        maps = F.interpolate(maps[:, None], (ratio * h, ratio * w), mode="bilinear", align_corners=False)[:, 0]
+    whole[:, : ratio * h, : ratio * w] = maps.cpu().numpy()
     return whole
 
 

@@ -177,6 +177,19 @@ def contrast(likeness: torch.Tensor, masks: torch.Tensor, area: float) -> torch.
     return _mean(likeness, hard[:, 0]) - _BESIDE * _mean(likeness, ring)
 
 
+def recall(alike: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """How much of a view masks show: of each of its cells the likeness to the most alike one in the mask, their mean.
+
+    Args:
+        alike: float (P, h, w), as in `Evidence.views`.
+        masks: bool (K, h, w), of cells.
+
+    Returns:
+        float (K,), -1 for an empty mask.
+    """
+    return torch.where(masks[:, None], alike[None], -1).flatten(2).amax(2).mean(1)
+
+
 def _chosen(evidence: Evidence, logits: torch.Tensor, scores: torch.Tensor) -> Choice:
     """One object's choice among candidates, logits (K, h, w) and scores (K,)."""
     device, area = logits.device, float(evidence.area[0])
@@ -188,11 +201,14 @@ def _chosen(evidence: Evidence, logits: torch.Tensor, scores: torch.Tensor) -> C
         return None
     logits, scores = logits[real], scores[real]
     masks = logits > 0
-    standing = contrast(first, masks, area)
-    real = (_mean(like, masks.float()) > float(evidence.least[0])) & (standing >= float(evidence.least_contrast[0]))
+    real = _mean(like, masks.float()) > float(evidence.least[0])
+    if (seen := evidence.views[0]) is not None:
+        alike = torch.from_numpy(seen).to(device)
+        real &= recall(alike, _on_cells(masks, alike.shape[1])) >= float(evidence.least_recall[0])
     if not real.any():
         return None
-    logits, scores, standing = logits[real], scores[real], standing[real]
+    logits, scores, masks = logits[real], scores[real], masks[real]
+    standing = contrast(first, masks, area)
     believed = _Believed(belief.sigmoid(), (logits > 0).any(0))
     soft = believed.part(logits)
     change = ((soft.flatten(1).sum(1) + 1) / (area + 1)).log().abs()
@@ -247,6 +263,12 @@ def _joined(
         whole, answer = joined[more], torch.maximum(answer, logits[more])
         score, agreed = min(score, float(scores[more])), float(agreement[more])
     return answer, score
+
+
+def _on_cells(masks: torch.Tensor, height: int) -> torch.Tensor:
+    """Masks of places, bool (K, H, W), none empty, as cells, bool (K, h, w): those half covered, or covered most."""
+    shares = F.avg_pool2d(masks.float(), masks.shape[1] // height)
+    return shares >= shares.flatten(1).amax(1).clamp(max=0.5)[:, None, None]
 
 
 def _around(hit: torch.Tensor, reach: int) -> tuple[slice, slice]:

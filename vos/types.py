@@ -74,8 +74,10 @@ class Evidence:
         likeness: float32 (N, h, w), how much a place looks like the object by now, about -1 to 1.
         first_likeness: float32 (N, h, w), the same by its references alone, which no mistake has touched.
         least: float32 (N,), mean likeness that a mask needs to be the object.
-        least_contrast: float32 (N,), how far it needs to stand out by `first_likeness` (see `vos.evidence.contrast`).
         area: float32 (N,), places that the object usually takes.
+        views: of an object that has to be recognised, float32 (P, h', w'): how much every cell of the embedding looks
+            like P cells of the object as it was last seen, -1 to 1, -1 in the padding; None of the others.
+        least_recall: float32 (N,), how much of that view a mask has to show (see `vos.evidence.recall`).
     """
 
     belief: np.ndarray
@@ -83,17 +85,20 @@ class Evidence:
     likeness: np.ndarray
     first_likeness: np.ndarray
     least: np.ndarray
-    least_contrast: np.ndarray
     area: np.ndarray
+    views: tuple[np.ndarray | None, ...]
+    least_recall: np.ndarray
 
     def __post_init__(self) -> None:
         shape = self.belief.shape
         if len(shape) != 3 or any(m.shape != shape for m in (self.carried, self.likeness, self.first_likeness)):
             raise ValueError(f"evidence needs maps of one shape (N, h, w), got {shape} and others")
-        numbers = self.least, self.least_contrast, self.area
-        if any(values.shape != shape[:1] for values in numbers):
-            raise ValueError(f"evidence of {shape[0]} objects, got {[values.shape for values in numbers]} of numbers")
-        kinds = {name: getattr(self, name).dtype for name in self.__dataclass_fields__}
+        numbers = self.least, self.area, self.least_recall
+        if any(values.shape != shape[:1] for values in numbers) or len(self.views) != shape[0]:
+            sizes = [values.shape for values in numbers]
+            raise ValueError(f"evidence of {shape[0]} objects, got {sizes} of numbers and {len(self.views)} views")
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "views"}
+        kinds = {name: array.dtype for name, array in values.items()}
         if any(kind != np.float32 for kind in kinds.values()):
             raise ValueError(f"evidence must be float32, got {kinds}")
 
@@ -102,7 +107,8 @@ class Evidence:
 
     def rows(self, which: np.ndarray) -> Evidence:
         """The rows `which`, a bool (N,) or integer index array."""
-        return Evidence(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
+        picked = {name: getattr(self, name)[which] for name in self.__dataclass_fields__ if name != "views"}
+        return Evidence(**picked, views=tuple(self.views[row] for row in np.arange(len(self))[which]))
 
     def __repr__(self) -> str:
         return f"Evidence({len(self)} objects, {self.belief.shape[1]}x{self.belief.shape[2]})"

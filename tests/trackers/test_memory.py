@@ -17,6 +17,7 @@ from tests.trackers.scenes import result, texture
 from trackers.appearance import Cells, Sums, likeness, solve
 from trackers.memory import MemorySettings, MemoryTracker
 from trackers.motion import Grid, Motion
+from vos.evidence import recall
 from vos.models.features import FeatureMap, Features
 from vos.results.plain import pack, unpack
 from vos.types import Evidence, Frame, FrameResult
@@ -158,7 +159,7 @@ def test_belief_is_where_the_object_is_now() -> None:
 
 
 def test_after_a_cut_motion_says_nothing_and_appearance_finds_it_anywhere() -> None:
-    tracker = _started(cut_contrast=0.5)
+    tracker = _started(cut_recall=0.5)
     frame, features, mask = _scene(1)
     tracker.locate(frame, features)
     tracker.update(_answer(frame, mask))
@@ -167,7 +168,14 @@ def test_after_a_cut_motion_says_nothing_and_appearance_finds_it_anywhere() -> N
     evidence = _evidence(tracker, frame, features)
     assert (evidence.carried < 0).all()
     assert evidence.least == pytest.approx([0.2]), "what is found after a cut must look more like it than usual"
-    assert evidence.least_contrast == pytest.approx([0.5 * (known.contrast or 0)]), "and stand out"
+    (seen,) = evidence.views
+    assert seen is not None
+    assert known.recall is not None
+    assert evidence.least_recall == pytest.approx([0.5 * known.recall]), "and show what was seen of it last"
+    cells = torch.from_numpy(mask[::STRIDE, ::STRIDE])
+    here, elsewhere = recall(torch.from_numpy(seen), torch.stack([cells, ~cells])).tolist()
+    assert here > 0.8 * known.recall
+    assert elsewhere < 0.7 * here
     found, true = evidence.belief[0] > 0, _places(mask)
     assert (found & true).sum() / (found | true).sum() > 0.7
 
@@ -177,7 +185,7 @@ def test_a_lost_object_has_no_box_is_held_to_stricter_likeness_and_comes_back() 
     frame, features, mask = _scene(1)
     evidence = _evidence(tracker, frame, features)
     assert evidence.least == pytest.approx([0.1])
-    assert evidence.least_contrast == -np.inf
+    assert evidence.views == (None,)
     tracker.update(_answer(frame, np.zeros(SIZE, dtype=bool)))
     frame, features, mask = _scene(2, 56)
     prompts = tracker.locate(frame, features)
@@ -185,33 +193,48 @@ def test_a_lost_object_has_no_box_is_held_to_stricter_likeness_and_comes_back() 
     evidence = prompts.evidence
     assert evidence is not None
     assert evidence.least == pytest.approx([0.4])
-    assert evidence.least_contrast == -np.inf
+    assert evidence.views == (None,)
     assert not (evidence.carried > 0).any()
     assert (evidence.belief[0] > 0)[_places(mask)].mean() > 0.7
     tracker.update(_answer(frame, mask))
     assert tracker.locate(*_scene(3, 56)[:2]).has_box.all()
 
 
-def test_what_a_cut_has_taken_must_stand_out_until_it_is_found() -> None:
+def test_the_less_of_it_was_left_the_more_it_takes_to_be_it() -> None:
+    tracker, needed = _started(least=0.1, return_margin=0.3), []
+    frame, features, mask = _scene(1)
+    xs = np.flatnonzero(mask.any(axis=0))
+    for share in (1.0, 0.3, 0.1):
+        tracker.locate(frame, features)
+        part = mask.copy()
+        part[:, int(xs.min() + share * (xs.max() + 1 - xs.min())) :] = False
+        tracker.update(_answer(frame, part))
+        frame, features, mask = _scene(frame.index + 1)
+        needed.append(float(_evidence(tracker, frame, features).least[0]))
+    assert needed[0] == pytest.approx(0.1)
+    assert 0.1 < needed[1] < needed[2] < 0.4
+
+
+def test_what_a_cut_has_taken_must_be_recognised_until_it_is_found() -> None:
     tracker = _started()
     nothing = np.zeros(SIZE, dtype=bool)
     for t, (cut, mask) in enumerate(
         [(False, True), (True, False), (False, False), (False, True), (False, True)], start=1
     ):
         frame, features, own = _scene(t, cut=cut)
-        held = _evidence(tracker, frame, features).least_contrast[0] > -np.inf
-        assert held == (t in (2, 3, 4))
+        (seen,) = _evidence(tracker, frame, features).views
+        assert (seen is not None) == (t in (2, 3, 4))
         tracker.update(_answer(frame, own if mask else nothing))
 
 
-def test_a_cut_before_anything_is_usual_asks_for_no_contrast() -> None:
-    tracker = MemoryTracker(MemorySettings(cut_contrast=0))
+def test_a_cut_before_anything_is_usual_asks_for_no_recall() -> None:
+    tracker = MemoryTracker(MemorySettings())
     frame, features, mask = _scene(0)
     tracker.add(1, frame, features, mask)
     answer = _answer(frame, mask)
     tracker.update(replace(answer, objects=(replace(answer.objects[0], given=True),)))
     frame, features, _ = _scene(1, 64, cut=True)
-    assert _evidence(tracker, frame, features).least_contrast == -np.inf
+    assert _evidence(tracker, frame, features).views == (None,)
 
 
 def test_what_comes_up_beside_an_object_that_is_all_there_is_another() -> None:
@@ -287,7 +310,8 @@ def test_references_are_averaged() -> None:
     torch.testing.assert_close(known.reference.target, (parts[0].target + parts[1].target) / 2)
 
 
-def test_its_state_survives_being_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cut", [False, True])
+def test_its_state_survives_being_written(tmp_path: Path, cut: bool) -> None:
     tracker = _started()
     frame, features, mask = _scene(1, 4)
     tracker.locate(frame, features)
@@ -295,7 +319,7 @@ def test_its_state_survives_being_written(tmp_path: Path) -> None:
     other = MemoryTracker(MemorySettings())
     (tmp_path / "state").write_bytes(pack(tracker.state()))
     other.restore(unpack(tmp_path / "state"))
-    frame, features, _ = _scene(2, 8)
+    frame, features, _ = _scene(2, 8, cut=cut)
     a, b = (_evidence(one, frame, features) for one in (tracker, other))
     for name in Evidence.__dataclass_fields__:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
