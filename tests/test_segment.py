@@ -193,8 +193,9 @@ def test_evidence_is_one_call_and_what_agrees_with_it_wins() -> None:
         np.sign(belief),
         np.sign(belief),
         np.zeros(1, np.float32),
-        np.zeros(1, np.float32),
         np.full(1, 64, np.float32),
+        (None,),
+        np.zeros(1, np.float32),
     )
     prompts = Prompts(
         np.zeros((1, 1, 2), np.float32), np.full((1, 1), -1, np.int8), np.full((1, 4), NAN, np.float32), evidence
@@ -203,7 +204,8 @@ def test_evidence_is_one_call_and_what_agrees_with_it_wins() -> None:
     assert len(model.asked) == 1
     assert len(model.asked[0]) == 2, "both hypotheses go in one batch"
     np.testing.assert_array_equal(found.logits[0] > 0, belief[0] > 0)
-    assert found.scores[0] == pytest.approx(0.8)
+    agreement = found.scores[0]
+    assert 0.7 < agreement < 1, "the same region, and less sure of it"
 
 
 def test_without_evidence_the_best_candidate_is_refined() -> None:
@@ -218,7 +220,8 @@ def test_without_evidence_the_best_candidate_is_refined() -> None:
 def test_evidence_that_speaks_for_nothing_asks_for_nothing() -> None:
     model = HandModel([], [])
     nothing = np.full((1, *SIZE), -6, np.float32)
-    evidence = Evidence(nothing, nothing, nothing, nothing, *(np.zeros(1, np.float32) for _ in range(3)))
+    zero = np.zeros(1, np.float32)
+    evidence = Evidence(nothing, nothing, nothing, nothing, zero, zero, (None,), zero)
     prompts = Prompts(
         np.zeros((1, 0, 2), np.float32), np.zeros((1, 0), np.int8), np.full((1, 4), NAN, np.float32), evidence
     )

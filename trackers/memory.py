@@ -63,7 +63,7 @@ class MemorySettings(BaseModel):
     learn_every: int = Field(
         3, ge=1, description="learn from one of so many frames that could be learnt, with the weight of them all"
     )
-    min_score: float = Field(0.7, ge=0, le=1, description="predicted IoU of a mask from which the memory learns")
+    min_score: float = Field(0.6, ge=0, le=1, description="score of a mask from which the memory learns")
     min_contrast: float = Field(
         0.7, ge=0, le=1, description="how far a mask must stand out from what is beside it, against usual, to be learnt"
     )
@@ -137,8 +137,8 @@ class MemoryTracker:
     to its place falls with the mask's likeness and with its area, so that an object that is covered is looked for ever
     farther away, and one that is lost everywhere. After a cut, motion says nothing.
 
-    The memory learns from a frame if the decoder is sure of its mask and the mask stands out from what is beside it,
-    for the references' classifier, as it usually does.
+    The memory learns from a frame if its mask agrees with what was believed and stands out from what is beside it, for
+    the references' classifier, as it usually does.
     """
 
     Settings: ClassVar[type[BaseModel]] = MemorySettings

@@ -107,7 +107,7 @@ def rivalled(evidence: Evidence) -> Evidence:
 
 
 def choose(evidence: Evidence, candidates: Candidates, owners: np.ndarray) -> list[Choice]:
-    """For each object the most credible of its candidates, logits float (h, w), and its predicted IoU.
+    """For each object the most credible of its candidates, logits float (h, w), and its soft IoU with the belief.
 
     Args:
         evidence: of N objects.
@@ -150,10 +150,10 @@ def completed(evidence: Evidence, chosen: Sequence[Choice], candidates: Candidat
     for row, logits, scores in zip(owners.tolist(), candidates.logits, candidates.scores, strict=True):
         found = whole[row]
         assert found is not None
-        answer, score = found
+        answer, _ = found
         belief = torch.from_numpy(evidence.belief[row]).to(logits.device)
         believed = _Believed(belief.sigmoid(), (answer > 0) | (logits > 0).any(0))
-        whole[row] = _joined(answer, score, logits, scores.clamp(max=1), believed, 1)
+        whole[row] = _joined(answer, logits, scores, believed, 1)
     return whole
 
 
@@ -214,7 +214,7 @@ def _chosen(evidence: Evidence, logits: torch.Tensor, scores: torch.Tensor) -> C
     change = ((soft.flatten(1).sum(1) + 1) / (area + 1)).log().abs()
     worth = _CONTRAST * standing + _AGREEMENT * believed.agreement(soft) + _SCORE * scores - _CHANGE * change
     best = int(worth.argmax())
-    return _joined(logits[best], float(scores[best]), logits, scores, believed, _JOINED)
+    return _joined(logits[best], logits, scores, believed, _JOINED)
 
 
 class _Believed:
@@ -245,7 +245,6 @@ class _Believed:
 
 def _joined(
     answer: torch.Tensor,
-    score: float,
     logits: torch.Tensor,
     scores: torch.Tensor,
     believed: _Believed,
@@ -261,8 +260,8 @@ def _joined(
         if float(agreement[more]) <= agreed + _JOIN_GAIN:
             break
         whole, answer = joined[more], torch.maximum(answer, logits[more])
-        score, agreed = min(score, float(scores[more])), float(agreement[more])
-    return answer, score
+        agreed = float(agreement[more])
+    return answer, agreed
 
 
 def _on_cells(masks: torch.Tensor, height: int) -> torch.Tensor:

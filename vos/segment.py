@@ -28,7 +28,7 @@ class Segmented:
 
     Attributes:
         logits: float (N, h, w), the decoder's resolution, padding included.
-        scores: float32 (N,), predicted IoU of the chosen masks; 0 for rows that asked for nothing.
+        scores: float32 (N,), estimated IoU of the chosen masks, as in `ObjectResult`; 0 for rows without an answer.
     """
 
     logits: torch.Tensor

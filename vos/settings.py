@@ -79,7 +79,7 @@ class FitSettings(_Section):
 class ObjectSettings(_Section):
     """What an object's state is called."""
 
-    uncertain_below: float = Field(0.5, ge=0, le=1, description="predicted IoU under which a mask is called uncertain")
+    uncertain_below: float = Field(0.5, ge=0, le=1, description="score under which a mask is called uncertain")
 
 
 class TrackerSettings(BaseModel):
