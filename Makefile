@@ -4,16 +4,19 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Tests run side by side; workers share the cores (tests/__init__.py).
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+
 .PHONY: demo test quick check clean
 
 demo: $(STAMP)
 	$(BIN)/vos demo --out out/demo --overwrite
 
 test: $(STAMP) check
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 quick: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -9,11 +9,12 @@ import pytest
 
 from tests.cli.conftest import Vos
 from vos import tracking
+from vos.cli.console import stdout
 from vos.settings import describe_settings, preset_names
 
 
 def test_presets_and_every_setting_are_listed(vos: Vos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(stdout, "width", 200)
     ended = vos("presets")
     assert ended.code == 0
     for name in preset_names():
@@ -24,14 +25,14 @@ def test_presets_and_every_setting_are_listed(vos: Vos, monkeypatch: pytest.Monk
 
 
 def test_one_preset_shows_its_values(vos: Vos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(stdout, "width", 200)
     ended = vos("presets", "reference")
     assert re.search(r"decoder\.first .*largest-mod-256", ended.out)
     assert re.search(r"half_embeddings .*true", ended.out)
 
 
 def test_what_a_tracker_needs_and_its_licence_are_listed(vos: Vos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(stdout, "width", 300)
     broken = EntryPoint("far", "not_installed_anywhere:Tracker", tracking.GROUP)
     installed = {**tracking._installed(), "far": broken}
     monkeypatch.setattr(tracking, "_installed", lambda: installed)

@@ -45,6 +45,7 @@ def vos(monkeypatch: pytest.MonkeyPatch) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_every_case_is_measured_and_written(vos: Run, tmp_path: Path, checkpoint: Path) -> None:
     text = vos("bench", *SMALL, "--objects", "1,2", "--precisions", "float32", "-o", tmp_path).stdout
     (path,) = tmp_path.iterdir()
