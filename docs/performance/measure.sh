@@ -16,13 +16,13 @@ if [ -n "$1" ]; then
 fi
 
 rm -f $here/*.json
-vos bench reference --presets persam,persam-f,best,fast --objects 1,10 --frames 8 --rounds 3 --fit-steps 800 \
-    --json $here/reference.json
+vos bench reference --presets persam,persam-f,best,fast --objects 1,10 --frames 8 --plain-frames 2 --rounds 1 \
+    --fit-steps 50 --json $here/reference.json
+vos bench reference --presets best,fast --objects 1 --frames 16 --plain-frames 2 --rounds 5 --json $here/targets.json
 for size in 1280 1024 768 640 512; do
-    vos bench --presets best --set input_size=$size --precisions float32,bfloat16 --objects 1,10 --frames 12 \
-        --json $here/size-$size.json
+    vos bench --presets best --set input_size=$size --precisions float32,bfloat16 --frames 8 --json $here/size-$size.json
 done
-vos bench --presets best --set pad=true --frames 12 --json $here/padded.json
-vos bench --presets best,fast --set compile=true --frames 12 --json $here/compiled.json
+vos bench --presets best --set pad=true --frames 8 --json $here/padded.json
+vos bench --presets best,fast --set compile=true --frames 8 --json $here/compiled.json
 vos bench --presets best,fast --set keyframe_every=3 --frames 12 --json $here/keyframes.json
 vos bench report $here/*.json --into docs/performance.md
