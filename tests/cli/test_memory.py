@@ -61,6 +61,6 @@ def test_a_thousand_frames_of_the_real_model_take_what_a_few_take(tmp_path: Path
     Image.fromarray(truth[0]).save(tmp_path / "mask.png")
     given = ("track", video, "--ref", tmp_path / "mask.png", "--device", "cpu", "--overwrite", "-q")
     small = (*given, "--set", f"weights={checkpoint}", "--set", "input_size=256", "-o", tmp_path / "out")
-    few, all_of_them = _peak(*small, "--max-frames", WARM), _peak(*small)
+    few, all_of_them = _peak(*small, "--end", WARM), _peak(*small)
     assert all_of_them - few < 40 << 20
     assert all_of_them < 1.5 * (1 << 30)

@@ -30,7 +30,7 @@ _PAD, _NOT_A_POINT, _NEGATIVE, _POSITIVE, _TOP_LEFT, _BOTTOM_RIGHT = -2, -1, 0, 
 # On a CPU, cells of all rows that are decoded together, and of one row how many are upscaled at a time: what they need
 # in between stays in its cache and in memory that was used before, which is several times as fast.
 _CELLS_AT_ONCE = 8192
-_UPSCALED_AT_ONCE = 512
+_UPSCALED_AT_ONCE, _UPSCALED_IN_STEPS = 512, 64
 # Logits where they are not asked for: surely not the object.
 _OUTSIDE = -20.0
 
@@ -155,8 +155,11 @@ class BatchedDecoder:
         whole = slice(0, grid[0]), slice(0, grid[1])
         for row, (y, x) in enumerate(windows or [whole] * len(cells)):
             part = cells[row].unflatten(0, grid)[y, x]
-            steps = part.flatten(0, 1).split(_UPSCALED_AT_ONCE)
-            small = torch.cat([self._upscale(step) @ kernels[row] for step in steps])
+            count = part.shape[0] * part.shape[1]
+            # The backend keeps compiled code for every shape that it has met, so there are few.
+            padded = F.pad(part.flatten(0, 1), (0, 0, 0, -count % _UPSCALED_IN_STEPS))
+            steps = padded.split(_UPSCALED_AT_ONCE)
+            small = torch.cat([self._upscale(step) @ kernels[row] for step in steps])[:count]
             _within(logits[row], (y, x))[:] = _unshuffled(small[None], part.shape[:2])[0]
         return logits, scores
 
