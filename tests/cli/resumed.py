@@ -1,4 +1,4 @@
-"""`vos track` with a stand-in for the model, in processes that start in no time and can be killed at any moment."""
+"""`vos track` in processes that start in no time, can be killed at any moment, and may use a stand-in for the model."""
 
 from __future__ import annotations
 
@@ -34,12 +34,18 @@ def draw(folder: Path, count: int) -> tuple[Path, Path, Path]:
 
 
 def track(
-    arguments: Sequence[str], log: Path, slow: float, slow_reading: float, peaks: Path | None, begun: Any
+    arguments: Sequence[str],
+    log: Path,
+    slow: float,
+    slow_reading: float,
+    peaks: Path | None,
+    stand_in: bool,
+    begun: Any,
 ) -> None:
     """The body of a process: `vos track ARGUMENTS`, with seconds added to every frame that is tracked, or read.
 
-    `peaks` takes a line per frame, and one at the end: the most memory that the process had until then, bytes. `begun`
-    counts the frames whose tracking has begun.
+    `peaks` takes a line per frame, and one at the end: the most memory that the process had until then, bytes.
+    `stand_in`: in one thread, with a stand-in for the model. `begun` counts the frames whose tracking has begun.
     """
     import cv2
     import torch
@@ -49,9 +55,10 @@ def track(
     from vos.pipeline import VideoPass
     from vos.video.container import VideoSource
 
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    load.load_models = lambda *_: stand_in_models()
+    if stand_in:
+        cv2.setNumThreads(1)
+        torch.set_num_threads(1)
+        load.load_models = lambda *_: stand_in_models()
     step, picture = VideoPass.step, VideoSource._picture
 
     def note_memory() -> None:
@@ -100,6 +107,7 @@ class Runner:
     slow: float = 0.0
     slow_reading: float = 0.0
     peaks: Path | None = None
+    stand_in: bool = True
 
     def __post_init__(self) -> None:
         self._context: Any = multiprocessing.get_context("forkserver")
@@ -112,7 +120,7 @@ class Runner:
         """
         # Without a lock, which a process that is killed might hold for ever.
         begun = self._context.RawValue("i", 0)
-        how = (self.log, self.slow, self.slow_reading, self.peaks, begun)
+        how = (self.log, self.slow, self.slow_reading, self.peaks, self.stand_in, begun)
         process = self._context.Process(target=track, args=([str(a) for a in arguments], *how))
         process.start()
         if kill is not None:

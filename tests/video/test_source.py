@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 from collections.abc import Iterator
@@ -376,7 +377,7 @@ def test_closing_waits_for_no_reader() -> None:
 def test_a_video_is_closed_after_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads, goes_on = threading.Event(), threading.Event()
 
-    def slow(frame: av.VideoFrame) -> np.ndarray:
+    def slow(frame: av.VideoFrame, *_: object) -> np.ndarray:
         reads.set()
         goes_on.wait(5)
         return frame.to_ndarray(format="rgb24")
@@ -392,6 +393,23 @@ def test_a_video_is_closed_after_its_reader(tmp_path: Path, monkeypatch: pytest.
     reader.join(5)
     assert len(frames) == 1
     assert not source._container.streams.video  # type: ignore[attr-defined]
+
+
+def test_frames_that_were_read_leave_no_garbage(tmp_path: Path) -> None:
+    """Garbage that only the collector finds would keep dozens of frames in memory until it comes by."""
+    path = write_video(tmp_path / "clip.mp4", noise(9), turn=(90, True))
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        with open_source(path) as source:
+            assert sum(1 for _ in source) == 9
+        gc.collect()
+        assert sum(isinstance(kept, av.VideoFrame) for kept in gc.garbage) <= 1
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
 
 
 def test_pillow_images_are_frames() -> None:

@@ -51,6 +51,7 @@ class VideoSource(Source):
         self._unit = Fraction(video.time_base or 1 / rate)
         self._video_end = self._file_end = Fraction(0)  # of the packets read, seconds on the file's clock
         self._damage = _Damage()
+        self._displays: dict[int, tuple[int, int, int, int] | None] = {}  # display matrices by rotation, degrees
         count = video.frames
         if not count and self._container.duration is not None:
             count = round(Fraction(self._container.duration, av.time_base) * rate)
@@ -98,10 +99,19 @@ class VideoSource(Source):
 
     def _picture(self, decoded: av.VideoFrame, index: int) -> np.ndarray:
         try:
-            return _upright_rgb(decoded) if self.reading.autorotate else decoded.to_ndarray(format="rgb24")
+            if self.reading.autorotate:
+                return _upright_rgb(decoded, self._display(decoded))
+            return decoded.to_ndarray(format="rgb24")
         except (av.error.FFmpegError, ValueError, MemoryError) as error:
             what = f"{decoded.width}x{decoded.height} {decoded.format.name}"
             raise SourceError(f"{self.name}: frame {index} ({what}) cannot be made a picture: {error}") from error
+
+    def _display(self, decoded: av.VideoFrame) -> tuple[int, int, int, int] | None:
+        # A frame that is asked for its side data holds it, and is held by it, in PyAV 18: its pixels stay in memory
+        # until the garbage collector comes by. So one frame is asked for each rotation that the stream has.
+        if decoded.rotation not in self._displays:
+            self._displays[decoded.rotation] = _display_matrix(decoded)
+        return self._displays[decoded.rotation]
 
     def _decode(self, damage: _Damage) -> Generator[av.VideoFrame, None, None]:
         """Decode to the very end, past what cannot be decoded."""
@@ -302,14 +312,21 @@ def _length(video: av.VideoStream) -> Fraction | None:
     return None if match is None else int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3])
 
 
-def _upright_rgb(frame: av.VideoFrame) -> np.ndarray:
-    """Convert to uint8 (H, W, 3) RGB, with the quarter turns and mirrorings of the display matrix applied."""
-    image = frame.to_ndarray(format="rgb24")
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
+    """The frame's display matrix (a, b, c, d), in FFmpeg's row-vector convention: x' = a x + c y, y' = b x + d y."""
     display = frame.side_data.get("DISPLAYMATRIX")
     if not isinstance(display, Buffer):
-        return image
-    # FFmpeg's row-vector convention: x' = a x + c y, y' = b x + d y.
+        return None
     a, b, _, c, d = np.frombuffer(bytes(display), np.int32)[:5].tolist()
+    return a, b, c, d
+
+
+def _upright_rgb(frame: av.VideoFrame, display: tuple[int, int, int, int] | None) -> np.ndarray:
+    """Convert to uint8 (H, W, 3) RGB, with the quarter turns and mirrorings of the display matrix applied."""
+    image = frame.to_ndarray(format="rgb24")
+    if display is None:
+        return image
+    a, b, c, d = display
     if abs(b) > abs(a):
         image = image.transpose(1, 0, 2)
         a, d = c, b
