@@ -54,6 +54,7 @@ class Speed:
         peak_mb: most resident memory of the process in the whole run, MB; None if unknown.
         growth_mb: resident memory after the last timed frame less that after the first quarter of them, MB.
         gpu_peak_mb: most memory that torch held on the GPU, MB; None without one.
+        encoder_gpu_peak_mb: the same with the encoder alone at work.
         elsewhere: share of the cores that other programs used meanwhile, 0 to 1; None if unknown.
         masks: index maps of the first frames, uint8 (H, W), as many as were asked for.
     """
@@ -67,6 +68,7 @@ class Speed:
     peak_mb: float | None
     growth_mb: float | None
     gpu_peak_mb: float | None
+    encoder_gpu_peak_mb: float | None
     elsewhere: float | None
     masks: list[np.ndarray] = field(repr=False)
 
@@ -107,17 +109,27 @@ class Bench:
         warm_up = time.perf_counter() - began
         elsewhere = Elsewhere()
         ms, reference = self._stages(tracker, models, clip)
-        encoder_rate = _encoder_rate(models, clip, min(self._frames, _STAGE_FRAMES))
         device = models.segmenter.device
+        _forget_gpu_peak(device)
+        encoder_rate = _encoder_rate(models, clip, min(self._frames, _STAGE_FRAMES))
+        encoder_gpu = _gpu_peak(device)
         forget_peak()
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
+        _forget_gpu_peak(device)
         rate, growth, first_masks = self._whole(tracker, clip, masks)
-        gpu = torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None
         return Speed(
-            self._frames, rate, encoder_rate, ms, reference, warm_up, peak_memory(), growth, gpu, elsewhere.share(),
-            first_masks,
-        )  # fmt: skip
+            frames=self._frames,
+            rate=rate,
+            encoder_rate=encoder_rate,
+            ms=ms,
+            reference_s=reference,
+            warm_up_s=warm_up,
+            peak_mb=peak_memory(),
+            growth_mb=growth,
+            gpu_peak_mb=_gpu_peak(device),
+            encoder_gpu_peak_mb=encoder_gpu,
+            elsewhere=elsewhere.share(),
+            masks=first_masks,
+        )
 
     def _models(self, settings: Settings) -> Models:
         key = settings.model_dump_json(exclude={"decoder", "fit", "objects", "tracker"})
@@ -184,6 +196,15 @@ class Bench:
         quarter, end = resident
         growth = None if quarter is None or end is None else end - quarter
         return self._frames / (stamps[last] - stamps[first]), growth, kept
+
+
+def _forget_gpu_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _gpu_peak(device: torch.device) -> float | None:
+    return torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None
 
 
 def _timed(source: Source, times: StageTimes, count: int) -> Iterator[Frame]:

@@ -119,7 +119,7 @@ def _speed(cases: Sequence[Mapping[str, Any]]) -> tuple[Sequence[str], Rows]:
             f"{case['reference_s']:.2f} s",
             f"{case['warm_up_s']:.1f} s",
             _megabytes(case["peak_mb"]),
-            _megabytes(case["gpu_peak_mb"]),
+            _of_encoder(case["gpu_peak_mb"], case.get("encoder_gpu_peak_mb")),
             _megabytes(case["growth_mb"]),
         ]
         for case in cases
@@ -176,6 +176,11 @@ def _name(row: Mapping[str, Any]) -> str:
 
 def _megabytes(number: float | None) -> str:
     return "-" if number is None else f"{number:.0f} MB"
+
+
+def _of_encoder(number: float | None, encoder: float | None) -> str:
+    ratio = f" ({number / encoder:.2f}x the encoder's)" if number is not None and encoder else ""
+    return _megabytes(number) + ratio
 
 
 def _markdown_table(header: Sequence[str], rows: Rows) -> str:

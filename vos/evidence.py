@@ -294,29 +294,43 @@ def _grown(mask: np.ndarray, places: int) -> np.ndarray:
 
 def _region(probability: np.ndarray, last: np.ndarray) -> np.ndarray:
     """The places of an object, bool (h, w): more likely than not, in parts that weigh enough."""
-    count, parts = cv2.connectedComponents((probability > 0.5).astype(np.uint8), connectivity=8)
-    weight = probability * (_ANYWHERE + last)
+    likely = probability > 0.5
+    window = _window_of(likely)
+    count, parts = cv2.connectedComponents(likely[window].astype(np.uint8), connectivity=8)
+    weight = probability[window] * (_ANYWHERE + last[window])
     weights = np.bincount(parts.ravel(), weight.ravel(), minlength=count)
     weights[0] = 0
-    return np.asarray((weights >= _LIGHTEST * weights.max()) & (weights > 0))[parts]
+    region = np.zeros_like(likely)
+    region[window] = ((weights >= _LIGHTEST * weights.max()) & (weights > 0))[parts]
+    return region
+
+
+def _window_of(region: np.ndarray) -> tuple[slice, slice]:
+    """The smallest window, rows and columns, around a region, bool (h, w); the first place if it is empty."""
+    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
+    if not rows.size:
+        return slice(1), slice(1)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _box(region: np.ndarray) -> np.ndarray:
     """Edges of a region, bool (h, w), not empty, in places: x0, y0, x1, y1, from the grid's corner."""
-    columns, rows = np.flatnonzero(region.any(axis=0)), np.flatnonzero(region.any(axis=1))
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
+    y, x = _window_of(region)
+    return np.array([x.start, y.start, x.stop, y.stop], dtype=np.float64)
 
 
 def _points(region: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Middles of up to `_POINTS` places deep inside a region, not close together, where it weighs much: (P, 2), xy."""
-    left, weight = np.pad(region, 1), np.pad(weight, 1)
-    points: list[tuple[float, float]] = []
+    window = _window_of(region)
+    left, weight = np.pad(region[window], 1), np.pad(weight[window], 1)
+    corner = np.array([window[1].start, window[0].start]) - 0.5
+    points: list[np.ndarray] = []
     for _ in range(_POINTS):
         depth = to_nearest(~left) * weight
         y, x = np.unravel_index(depth.argmax(), depth.shape)
         if depth[y, x] <= (0.3 if points else 0):
             break
-        points.append((float(x) - 0.5, float(y) - 0.5))
+        points.append(np.array([x, y]) + corner)
         taken = np.zeros(left.shape, np.uint8)
         cv2.circle(taken, (int(x), int(y)), max(1, int(0.7 * depth[y, x])), 1, thickness=-1)
         left &= taken == 0
