@@ -14,6 +14,7 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 
 from vos.errors import DeviceError
+from vos.models.resize import resize
 from vos.models.tiny_vit import TinyVitEncoder
 from vos.models.vit import VitEncoder
 
@@ -89,17 +90,20 @@ class ImageEncoder:
     def prepare(self, image: np.ndarray) -> torch.Tensor:
         """A frame, uint8 RGB (H, W, 3), as the network reads it: float32 (1, 3, h, w), resized, normalised, padded."""
         h, w = self.input_size((image.shape[0], image.shape[1]))
-        # Pillow's bilinear filter, rounding to 8 bits included, is what SAM's ResizeLongestSide applies.
-        resized = np.asarray(Image.fromarray(image).resize((w, h), Image.Resampling.BILINEAR))
-        x = torch.tensor(resized)
-        if self._device.type == "cuda":
-            # From pinned memory the copy does not hold up this thread.
-            x = x.pin_memory().to(self._device, non_blocking=True)
-        x = x.to(self._device).permute(2, 0, 1)[None]
+        x = self._resized(image, (h, w)).permute(2, 0, 1)[None]
         side = self._encoding.input_size
         bottom, right = (side - h, side - w) if self._encoding.pad else (-h % STRIDE, -w % STRIDE)
         x = F.pad((x - self._mean) / self._std, (0, right, 0, bottom))
         return x.contiguous(memory_format=self._layout)
+
+    def _resized(self, image: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
+        """A frame at (h, w), uint8 (h, w, 3), on the device, by the filter of SAM's ResizeLongestSide: Pillow's."""
+        if self._device.type != "cuda":
+            h, w = size
+            resized = np.asarray(Image.fromarray(image).resize((w, h), Image.Resampling.BILINEAR))
+            return torch.tensor(resized).to(self._device)
+        # From pinned memory the copy does not hold up this thread.
+        return resize(torch.from_numpy(image).pin_memory().to(self._device, non_blocking=True), size)
 
     @torch.inference_mode()
     def embed(self, x: torch.Tensor) -> torch.Tensor:
