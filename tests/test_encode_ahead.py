@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import torch
 
 from tests.drawn import Thing, clip
 from tests.stand_in import StandIn, stand_in_models
+from trackers.motion import Motion
+from vos import pipeline
 from vos.device import SideStream
 from vos.errors import DeviceError
 from vos.models.features import FeatureMap
@@ -20,6 +23,7 @@ from vos.pipeline import VideoTracker
 from vos.references import ReferencePlan, as_references
 from vos.settings import load_settings
 from vos.types import Frame
+from vos.video import prefetch
 
 SIZE = (60, 80)
 DISC = Thing(14, hue=0, path=lambda t: (25 + 3 * t, 30))
@@ -67,6 +71,34 @@ def test_results_are_those_of_one_step_after_the_other() -> None:
         np.testing.assert_array_equal(result.index_map, expected.index_map)
         assert result.objects == expected.objects
     assert segmenter.threads == {"vos-prefetch"}
+    assert not background()
+
+
+def test_what_is_prepared_ahead_changes_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flow is worked out in another thread where a GPU encodes; here too, for once."""
+    images, truth = clip([DISC], 8, size=SIZE)
+    given = [Frame(i, image, cut=i == 5) for i, image in enumerate(images)]
+    settings = load_settings("persam", ["tracker.name=memory", "decoder.first=evidence"])
+    made = VideoTracker(settings, stand_in_models())
+    expected = list(made.run(given, plan(truth[0])))
+    threads, worked_out = set(), Motion.__init__
+
+    def noted(*arguments: Any) -> None:
+        threads.add(threading.current_thread().name)
+        worked_out(*arguments)
+
+    monkeypatch.setattr(Motion, "__init__", noted)
+    video = made.begin()
+    encoded = pipeline._encoded(iter(given), video, plan(truth[0]), video.keyframes)
+    results = [
+        video.step(frame, plan(truth[0]).at(frame.index), features, upcoming)
+        for frame, upcoming, features in prefetch(pipeline._prepared(encoded, video, None), 1)
+    ]
+    for result, other in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(result.index_map, other.index_map)
+        assert result.objects == other.objects
+    assert len(np.unique([result.index_map.sum() for result in results])) > 1
+    assert threads == {"vos-prefetch"}
     assert not background()
 
 

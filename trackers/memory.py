@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 
 from trackers.appearance import Cells, Sums, alike, likeness, recalled, solve, view
-from trackers.motion import Grid, Motion
+from trackers.motion import Grid, Motion, Motions
 from vos.distance import to_nearest
 from vos.evidence import contrast, prompts_of
 from vos.models.features import Features
@@ -126,7 +126,6 @@ class _Seen:
     frame: Frame
     cells: Cells
     grid: Grid
-    grey: np.ndarray
 
 
 class MemoryTracker:
@@ -145,11 +144,13 @@ class MemoryTracker:
 
     def __init__(self, settings: MemorySettings) -> None:
         self._settings = settings
-        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._motions = Motions()
         self._objects: dict[int, _Object] = {}
         self._seen: _Seen | None = None
-        self._last: np.ndarray | None = None  # grey picture of the last frame
         self._evidence: Evidence | None = None
+
+    def prepare(self, before: Frame, frame: Frame, features: Features) -> None:
+        self._motions.prepare(before, frame, Grid(features.image, RATIO))
 
     def add(self, object_id: int, frame: Frame, features: Features, mask: np.ndarray) -> None:
         seen = self._look(frame, features)
@@ -187,7 +188,8 @@ class MemoryTracker:
                 known = self._known(found.id, seen.cells.x.device)
                 assert known is not None
                 self._objects[found.id] = self._after(known, found, result, row)
-        self._last, self._seen, self._evidence = seen.grey, None, None
+        self._motions.advance(seen.frame, seen.grid)
+        self._seen, self._evidence = None, None
 
     def state(self) -> dict[str, Any]:
         kept = (
@@ -212,7 +214,7 @@ class MemoryTracker:
             }
             for i, known in self._objects.items()
         }
-        return {"objects": objects, "last": self._last}
+        return {"objects": objects, "last": self._motions.last}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         for i, kept in state["objects"].items():
@@ -226,12 +228,12 @@ class MemoryTracker:
                 "view": torch.tensor(kept["view"]),
             }
             self._objects[int(i)] = _Object(**{**kept, **learnt})
-        self._last = state["last"]
+        self._motions.last = state["last"]
 
     def _look(self, frame: Frame, features: Features) -> _Seen:
         if self._seen is None or self._seen.frame is not frame:
             grid = Grid(features.image, RATIO)
-            self._seen, self._evidence = _Seen(frame, Cells(features.image), grid, grid.grey(frame.image)), None
+            self._seen, self._evidence = _Seen(frame, Cells(features.image), grid), None
         return self._seen
 
     def _known(self, object_id: int, device: torch.device) -> _Object | None:
@@ -257,9 +259,7 @@ class MemoryTracker:
             _on_grid(likeness(cells, torch.stack(weights).to(cells.x.device)), cells, grid)
             for weights in ([known.now for known in objects], [known.first for known in objects])
         )
-        motion = None
-        if self._last is not None and self._last.shape == seen.grey.shape and not seen.frame.cut:
-            motion = Motion(grid, self._last, seen.grey, self._flow)
+        motion = self._motions.to(seen.frame, grid)
         carried = np.stack([self._carried(known, seen, motion) for known in objects])
         belief = np.stack(
             [
@@ -267,7 +267,7 @@ class MemoryTracker:
                 for known, like, where in zip(objects, now, carried, strict=True)
             ]
         )
-        cut = seen.frame.cut and self._last is not None
+        cut = seen.frame.cut and self._motions.last is not None
         # The less of the object there was in the last frame, the more it takes to be it.
         loose = np.array([1 if cut else 1 - known.sure for known in objects])
         settings = self._settings
@@ -294,7 +294,7 @@ class MemoryTracker:
         """The last logits where they are now; after a cut, nowhere."""
         if motion is not None:
             return motion.carry(known.logits, -_SURE)
-        if seen.frame.cut and self._last is not None:
+        if seen.frame.cut and self._motions.last is not None:
             return np.full_like(known.logits, -_SURE)
         return known.logits
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
 from vos.models.features import FeatureMap
+from vos.types import Frame
 
 # Flow is computed on this many pixels per place of the grid, along each axis.
 _FINER = 2
@@ -48,20 +52,37 @@ class Grid:
         return cv2.resize(grey, (columns, rows), interpolation=cv2.INTER_AREA)
 
 
+class Flow:
+    """Dense flow (DIS, OpenCV) between two pictures, forth and back side by side; for one thread at a time."""
+
+    def __init__(self) -> None:
+        self._forth, self._back = (
+            cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM) for _ in ("forth", "back")
+        )
+        self._beside = ThreadPoolExecutor(1, "vos-flow")
+
+    def between(self, before: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pictures uint8 (h, w) -> flow forth and back, float32 (h, w, 2) each, xy, pixels."""
+        forth = self._beside.submit(self._forth.calc, before, now, None)
+        back = self._back.calc(now, before, None)
+        return forth.result(), back
+
+
 class Motion:
     """From one frame to the next, on the covered part of a grid.
 
     Args:
         grid: of both frames.
         before, now: as `Grid.grey` gives them.
+        flow: what computes it.
 
     Attributes:
         source: float32 (h, w, 2), xy: the place of the last frame that each place shows.
         trust: float32 (h, w) in [0, 1]: how well flow forth and back agree.
     """
 
-    def __init__(self, grid: Grid, before: np.ndarray, now: np.ndarray, flow: cv2.DISOpticalFlow) -> None:
-        forth, back = flow.calc(before, now, None), flow.calc(now, before, None)
+    def __init__(self, grid: Grid, before: np.ndarray, now: np.ndarray, flow: Flow) -> None:
+        forth, back = flow.between(before, now)
         h, w = now.shape
         pixels = np.stack(np.meshgrid(np.arange(w), np.arange(h)), axis=-1).astype(np.float32)
         returned = cv2.remap(forth, pixels + back, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -87,3 +108,59 @@ class Motion:
             borderValue=beyond,
         )
         return carried
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """A frame's grey picture, and the motion to it from the frame of a number; no motion after a cut."""
+
+    grey: np.ndarray
+    before: int
+    motion: Motion | None
+
+
+class Motions:
+    """Motion from each frame to the next, worked out when it is asked for, or ahead by another thread.
+
+    Attributes:
+        last: grey picture of the last frame, uint8 (h, w); None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.last: np.ndarray | None = None
+        self._last_index: int | None = None
+        self._now: tuple[Frame, np.ndarray, Motion | None] | None = None
+        self._flow = Flow()
+        self._ahead: dict[int, _Step] = {}
+        # The other thread's own.
+        self._flow_ahead = Flow()
+        self._shown: tuple[int, np.ndarray] | None = None
+
+    def prepare(self, before: Frame, frame: Frame, grid: Grid) -> None:
+        """Work out the motion between two frames and keep it until it is asked for; another thread may call this."""
+        shown = self._shown
+        last = shown[1] if shown is not None and shown[0] == before.index else grid.grey(before.image)
+        grey = grid.grey(frame.image)
+        self._shown = frame.index, grey
+        self._ahead[frame.index] = _Step(grey, before.index, _between(grid, last, grey, frame.cut, self._flow_ahead))
+
+    def to(self, frame: Frame, grid: Grid) -> Motion | None:
+        """From the last frame to this one; None where there is no last one, or none like it, and after a cut."""
+        if self._now is None or self._now[0] is not frame:
+            step = self._ahead.pop(frame.index, None)
+            if step is not None and step.before == self._last_index:
+                self._now = frame, step.grey, step.motion
+            else:
+                grey = grid.grey(frame.image)
+                self._now = frame, grey, _between(grid, self.last, grey, frame.cut, self._flow)
+        return self._now[2]
+
+    def advance(self, frame: Frame, grid: Grid) -> None:
+        """This frame is the last one from now on."""
+        self.to(frame, grid)
+        assert self._now is not None
+        self.last, self._last_index, self._now = self._now[1], frame.index, None
+
+
+def _between(grid: Grid, before: np.ndarray | None, now: np.ndarray, cut: bool, flow: Flow) -> Motion | None:
+    return None if cut or before is None or before.shape != now.shape else Motion(grid, before, now, flow)

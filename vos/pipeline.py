@@ -31,6 +31,7 @@ from vos.segment import Segmenter
 from vos.settings import DEFAULT_PRESET, Settings, load_settings
 from vos.timing import StageTimes
 from vos.tracking import (
+    PreparesAhead,
     Tracker,
     check_trackers,
     latency,
@@ -41,9 +42,12 @@ from vos.tracking import (
     with_following,
 )
 from vos.types import Frame, FrameResult, ObjectResult, Prompts
-from vos.video import open_source, prefetch
+from vos.video import Source, open_source, prefetch
 from vos.video.prefetch import source_of
 from vos.weights import fetch
+
+# Frames, those that follow each, and its features.
+Encoded = Generator[tuple[Frame, tuple[Frame, ...], "Features | None"], None, None]
 
 # Decoded frames waiting for the encoder; one in work and one ready are enough to hide decoding.
 _PREFETCH = 4
@@ -101,14 +105,18 @@ class VideoTracker:
         """Track the plan's references through frames of one size, in order from 0.
 
         A result comes as soon as its frame and the pass's `latency` frames after it are read. Reading and encoding run
-        ahead, each in a thread of its own.
+        ahead, each in a thread of its own, and so does what the tracker can do ahead where a GPU encodes; elsewhere
+        that would take the encoder's cores.
 
         Args:
             video: a pass to go on with, whose next frame is the first of `frames`; a fresh one by default.
         """
         video = video or self.begin()
+        source = source_of(frames)
         encoded = _encoded(frames, video, plan, video.keyframes)
-        with closing(prefetch(encoded, _ENCODED, source_of(frames))) as ready:
+        if video.prepares and self._models.segmenter.device.type != "cpu":
+            encoded = _prepared(encoded, video, source)
+        with closing(prefetch(encoded, _ENCODED, source)) as ready:
             for frame, upcoming, features in ready:
                 yield video.step(frame, plan.at(frame.index), features, upcoming)
 
@@ -117,14 +125,24 @@ class VideoTracker:
         return VideoPass(self._settings, self._models, make_tracker(self._settings.tracker.parts))
 
 
-def _encoded(
-    frames: Iterable[Frame], video: VideoPass, plan: ReferencePlan, keyframes: Keyframes
-) -> Generator[tuple[Frame, tuple[Frame, ...], Features | None], None, None]:
+def _encoded(frames: Iterable[Frame], video: VideoPass, plan: ReferencePlan, keyframes: Keyframes) -> Encoded:
     """Each frame, those that follow it as far as the pass looks ahead, and its features; none where none are needed."""
     with closing(prefetch(frames, _PREFETCH)) as read:
         for frame, upcoming in with_following(read, video.latency):
             needed = frame.index >= plan.first_frame and keyframes.due(frame, plan.at(frame.index))
             yield frame, upcoming, video.encode(frame) if needed else None
+
+
+def _prepared(encoded: Encoded, video: VideoPass, source: Source | None) -> Encoded:
+    """The same, each frame prepared for the tracker."""
+    before = None
+    with closing(prefetch(encoded, _ENCODED, source)) as ready:
+        for frame, upcoming, features in ready:
+            if features is not None:
+                if before is not None:
+                    video.prepare(before, frame, features)
+                before = frame
+            yield frame, upcoming, features
 
 
 @contextmanager
@@ -212,6 +230,26 @@ class VideoPass:
         """
         with _memory_errors(frame, self._models.segmenter.device), self._beside.work(), self.times.stage("encode"):
             return self._models.encode(frame)
+
+    @property
+    def prepares(self) -> bool:
+        """Whether `prepare` does anything."""
+        return isinstance(self._tracker, PreparesAhead)
+
+    def prepare(self, before: Frame, frame: Frame, features: Features) -> None:
+        """Part of `step` that another thread may run ahead (see `vos.tracking.PreparesAhead`).
+
+        Args:
+            before: the frame whose features `step` is given before these.
+            frame: the frame to come.
+            features: what `encode` gave for it.
+
+        Raises:
+            DeviceError: out of memory.
+        """
+        if isinstance(self._tracker, PreparesAhead):
+            with _memory_errors(frame, self._models.segmenter.device):
+                self._tracker.prepare(before, frame, features)
 
     @torch.inference_mode()
     def step(

@@ -33,7 +33,8 @@ class Tracker(Protocol):
     final masks. Rows of what `locate` returns are the objects in the order in which they were first added.
 
     A tracker class also has `Settings`, a pydantic model of its options; it is made with an instance of it. It may have
-    more: see `follows_points`, `LooksAhead`, `Resumable`, and `licence` and `requires` in `InstalledTracker`.
+    more: see `follows_points`, `LooksAhead`, `PreparesAhead`, `Resumable`, and `licence` and `requires` in
+    `InstalledTracker`.
     """
 
     Settings: ClassVar[type[BaseModel]]
@@ -77,6 +78,11 @@ class CombinedTracker:
     def ahead(self, frames: Sequence[Frame]) -> None:
         for part in self._parts:
             tell_ahead(part, frames)
+
+    def prepare(self, before: Frame, frame: Frame, features: Features) -> None:
+        for part in self._parts:
+            if isinstance(part, PreparesAhead):
+                part.prepare(before, frame, features)
 
     def add(self, object_id: int, frame: Frame, features: Features, mask: np.ndarray) -> None:
         for part in self._parts:
@@ -151,6 +157,27 @@ class LooksAhead(Protocol):
 
         Called before the first `locate` or `add` of each frame. The loop holds these frames, so keeping a reference to
         them costs nothing.
+        """
+
+
+@runtime_checkable
+class PreparesAhead(Protocol):
+    """A tracker part of whose work on a frame needs pixels alone, dense flow for example.
+
+    Where a GPU encodes, the loop has that done in a thread of its own, beside the encoding of later frames and the
+    rest of the work on earlier ones. `locate` of a frame that was not prepared does it itself.
+    """
+
+    def prepare(self, before: Frame, frame: Frame, features: Features) -> None:
+        """Do that work and keep what came of it until the frame is located.
+
+        Called in the order of frames, for every frame that is located but the first. It may read nothing that `add`,
+        `locate`, `update` and `restore` change, for they run meanwhile, on earlier frames.
+
+        Args:
+            before: the frame that is located before this one.
+            frame: the frame to come.
+            features: its features.
         """
 
 

@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from tests.trackers.scenes import result, texture
 from trackers.appearance import Cells, Sums, likeness, solve
 from trackers.memory import MemorySettings, MemoryTracker
-from trackers.motion import Grid, Motion
+from trackers.motion import Flow, Grid, Motion
 from vos.evidence import recall
 from vos.models.features import FeatureMap, Features
 from vos.results.plain import pack, unpack
@@ -94,8 +94,7 @@ def test_motion_carries_logits_by_a_known_shift(move: tuple[int, int]) -> None:
         np.ascontiguousarray(wide[20 - y : 20 - y + SIZE[0], 20 - x : 20 - x + SIZE[1]]) for x, y in ((0, 0), move)
     )
     grid = Grid(_map(torch.zeros(2, *GRID)), 4)
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    motion = Motion(grid, grid.grey(before), grid.grey(now), flow)
+    motion = Motion(grid, grid.grey(before), grid.grey(now), Flow())
     logits = np.full(grid.size, -6, np.float32)
     logits[16:32, 24:48] = 6
     carried = motion.carry(logits, -6) > 0

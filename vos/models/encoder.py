@@ -103,7 +103,7 @@ class ImageEncoder:
             resized = np.asarray(Image.fromarray(image).resize((w, h), Image.Resampling.BILINEAR))
             return torch.tensor(resized).to(self._device)
         # From pinned memory the copy does not hold up this thread.
-        return resize(torch.from_numpy(image).pin_memory().to(self._device, non_blocking=True), size)
+        return resize(torch.tensor(np.ascontiguousarray(image)).pin_memory().to(self._device, non_blocking=True), size)
 
     @torch.inference_mode()
     def embed(self, x: torch.Tensor) -> torch.Tensor:
