@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -84,14 +85,11 @@ class Motion:
     def __init__(self, grid: Grid, before: np.ndarray, now: np.ndarray, flow: Flow) -> None:
         forth, back = flow.between(before, now)
         h, w = now.shape
-        pixels = np.stack(np.meshgrid(np.arange(w), np.arange(h)), axis=-1).astype(np.float32)
-        returned = cv2.remap(forth, pixels + back, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        gap = ((returned + back) ** 2).sum(axis=2)
-        length = (returned**2).sum(axis=2) + (back**2).sum(axis=2)
+        returned = cv2.remap(forth, _places(h, w) + back, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        gap, length = _squared(returned + back), _squared(returned) + _squared(back)
         rows, columns = grid.covered
         scale = np.array([columns / w, rows / h], dtype=np.float32)
-        places = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).astype(np.float32)
-        self.source = places + cv2.resize(back, (columns, rows), interpolation=cv2.INTER_AREA) * scale
+        self.source = _places(rows, columns) + cv2.resize(back, (columns, rows), interpolation=cv2.INTER_AREA) * scale
         agreed = np.exp(-gap / (_RELATIVE * length + _ABSOLUTE))
         self.trust = cv2.resize(agreed, (columns, rows), interpolation=cv2.INTER_AREA)
 
@@ -108,6 +106,17 @@ class Motion:
             borderValue=beyond,
         )
         return carried
+
+
+@lru_cache(maxsize=4)
+def _places(h: int, w: int) -> np.ndarray:
+    """Every place of a grid, float32 (h, w, 2), xy; not to be written to."""
+    return np.stack(np.meshgrid(np.arange(w), np.arange(h)), axis=-1).astype(np.float32)
+
+
+def _squared(vectors: np.ndarray) -> np.ndarray:
+    """Squared lengths, float32 (h, w), of vectors (h, w, 2)."""
+    return vectors[..., 0] ** 2 + vectors[..., 1] ** 2
 
 
 @dataclass(frozen=True, eq=False)
