@@ -8,12 +8,12 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import numpy as np
 import torch
 
+from vos.ahead import encoded, encoders
 from vos.errors import EvaluationError
 from vos.models.load import Models, load_models
 from vos.pipeline import VideoPass, VideoTracker
@@ -111,7 +111,7 @@ class Bench:
         ms, reference = self._stages(tracker, models, clip)
         device = models.segmenter.device
         _forget_gpu_peak(device)
-        encoder_rate = _encoder_rate(models, clip, min(self._frames, _STAGE_FRAMES))
+        encoder_rate = _encoder_rate(settings, models, clip, min(self._frames, _STAGE_FRAMES))
         encoder_gpu = _gpu_peak(device)
         forget_peak()
         _forget_gpu_peak(device)
@@ -225,13 +225,15 @@ def _warm_up(tracker: VideoTracker, clip: BenchClip) -> None:
             video.step(frame, plan.at(frame.index), upcoming=upcoming)
 
 
-def _encoder_rate(models: Models, clip: BenchClip, count: int) -> float:
+def _encoder_rate(settings: Settings, models: Models, clip: BenchClip, count: int) -> float:
+    """As a run encodes, with all the cores and nothing beside it."""
+    device = models.segmenter.device
     with open_source(clip.path) as source:
         frames = list(islice(source, count))
-    seconds = []
-    for frame in frames:
-        times = StageTimes(models.segmenter.device)
-        with times.stage("encode"):
-            models.encode(frame)
-        seconds.append(times.seconds["encode"])
-    return 1 / mean(seconds)
+    with encoders(device, settings.compile, frames) as at_a_time:
+        began = time.perf_counter()
+        for _ in encoded((frame for frame in frames), models.encode, at_a_time):
+            pass
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return len(frames) / (time.perf_counter() - began)

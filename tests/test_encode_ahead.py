@@ -1,10 +1,12 @@
-"""Encoding runs ahead of the tracker, in a thread of its own, and changes nothing but the time."""
+"""Encoding runs ahead of the tracker, in threads of its own, and changes nothing but the time."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from tests.drawn import Thing, clip
 from tests.stand_in import StandIn, stand_in_models
 from trackers.motion import Motion
 from vos import pipeline
+from vos.ahead import encoded, encoders
 from vos.device import SideStream
 from vos.errors import DeviceError
 from vos.models.features import FeatureMap
@@ -36,11 +39,13 @@ class Counted(StandIn):
         self.encoded = 0
         self.threads: set[str] = set()
         self._fail_at = fail_at
+        self._lock = threading.Lock()
 
     def encode(self, image: np.ndarray) -> FeatureMap:
         if self.encoded == self._fail_at:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        self.encoded += 1
+        with self._lock:
+            self.encoded += 1
         self.threads.add(threading.current_thread().name)
         return super().encode(image)
 
@@ -58,10 +63,17 @@ def plan(truth: np.ndarray, frame: int = 0) -> ReferencePlan:
 
 
 def background() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "vos-prefetch"]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(("vos-prefetch", "vos-encode"))]
 
 
-def test_results_are_those_of_one_step_after_the_other() -> None:
+@pytest.fixture(params=[1, 2])
+def count(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many frames are encoded at a time."""
+    monkeypatch.setattr("vos.pipeline.encoders", lambda *_: nullcontext(request.param))
+    return int(request.param)
+
+
+def test_results_are_those_of_one_step_after_the_other(count: int) -> None:
     images, truth = clip([DISC], 8, size=SIZE)
     segmenter = Counted()
     ahead = list(tracker(segmenter).run(frames(images), plan(truth[0])))
@@ -70,7 +82,7 @@ def test_results_are_those_of_one_step_after_the_other() -> None:
         expected = alone.step(frame, plan(truth[0]).at(frame.index))
         np.testing.assert_array_equal(result.index_map, expected.index_map)
         assert result.objects == expected.objects
-    assert segmenter.threads == {"vos-prefetch"}
+    assert segmenter.threads == ({"vos-prefetch"} if count == 1 else {"vos-encode_0", "vos-encode_1"})
     assert not background()
 
 
@@ -89,10 +101,11 @@ def test_what_is_prepared_ahead_changes_no_result(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Motion, "__init__", noted)
     video = made.begin()
-    encoded = pipeline._encoded(iter(given), video, plan(truth[0]), video.keyframes)
+    wanted = pipeline._wanted(iter(given), video, plan(truth[0]), video.keyframes)
+    ahead = pipeline._prepared(encoded(wanted, lambda one: one.features(video), 1), video, None)
     results = [
-        video.step(frame, plan(truth[0]).at(frame.index), features, upcoming)
-        for frame, upcoming, features in prefetch(pipeline._prepared(encoded, video, None), 1)
+        video.step(one.frame, plan(truth[0]).at(one.frame.index), features, one.upcoming)
+        for one, features in prefetch(ahead, 1)
     ]
     for result, other in zip(results, expected, strict=True):
         np.testing.assert_array_equal(result.index_map, other.index_map)
@@ -102,20 +115,20 @@ def test_what_is_prepared_ahead_changes_no_result(monkeypatch: pytest.MonkeyPatc
     assert not background()
 
 
-def test_it_stays_two_frames_ahead() -> None:
+def test_it_stays_a_few_frames_ahead(count: int) -> None:
     images, truth = clip([DISC], 12, size=SIZE)
     segmenter = Counted()
     results = tracker(segmenter).run(frames(images), plan(truth[0]))
     for done in range(1, 4):
         next(results)
         time.sleep(0.2)
-        # One waits and one is in the thread's hand.
+        # One waits and one is in the thread's hand, or two are encoded at a time.
         assert segmenter.encoded == done + 2
     results.close()
     assert not background()
 
 
-def test_nothing_is_encoded_before_the_first_reference() -> None:
+def test_nothing_is_encoded_before_the_first_reference(count: int) -> None:
     images, truth = clip([DISC], 6, size=SIZE)
     segmenter = Counted()
     results = list(tracker(segmenter).run(frames(images), plan(truth[4], frame=4)))
@@ -123,7 +136,7 @@ def test_nothing_is_encoded_before_the_first_reference() -> None:
     assert segmenter.encoded == 2
 
 
-def test_what_encoding_raises_comes_after_the_results_before_it() -> None:
+def test_what_encoding_raises_comes_after_the_results_before_it(count: int) -> None:
     images, truth = clip([DISC], 6, size=SIZE)
     got = []
     with pytest.raises(DeviceError, match=r"out of memory on cpu at frame 3 \(80x60\)"):
@@ -133,7 +146,22 @@ def test_what_encoding_raises_comes_after_the_results_before_it() -> None:
     assert not background()
 
 
-def test_leaving_early_closes_a_generator_of_frames() -> None:
+def test_what_reading_raises_comes_after_the_results_before_it(count: int) -> None:
+    images, truth = clip([DISC], 6, size=SIZE)
+
+    def broken() -> Iterator[Frame]:
+        yield from frames(images)
+        raise OSError("damaged")
+
+    got = []
+    with pytest.raises(OSError, match="damaged"):
+        for result in tracker(Counted()).run(broken(), plan(truth[0])):
+            got.append(result.frame.index)
+    assert got == [0, 1, 2, 3, 4, 5]
+    assert not background()
+
+
+def test_leaving_early_closes_a_generator_of_frames(count: int) -> None:
     images, truth = clip([DISC], 1, size=SIZE)
     closed = threading.Event()
 
@@ -149,6 +177,42 @@ def test_leaving_early_closes_a_generator_of_frames() -> None:
     results.close()
     assert closed.is_set()
     assert not background()
+
+
+def test_encoders_share_the_cores_and_give_them_back() -> None:
+    cores = torch.get_num_threads()
+    torch.set_num_threads(4)
+    seen = []
+
+    def threads(_: int) -> int:
+        time.sleep(0.01)
+        seen.append(threading.current_thread().name)
+        return torch.get_num_threads()
+
+    try:
+        with encoders(torch.device("cpu"), False, []) as count:
+            assert count == 2
+            assert torch.get_num_threads() == 2
+            found = list(encoded((i for i in range(8)), threads, count))
+        assert found == [(i, 2) for i in range(8)]
+        assert set(seen) == {"vos-encode_0", "vos-encode_1"}
+        assert torch.get_num_threads() == 4
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 4
+    finally:
+        torch.set_num_threads(cores)
+
+
+@pytest.mark.parametrize(("name", "compiled", "threads"), [("cpu", True, 4), ("cuda", False, 4), ("cpu", False, 1)])
+def test_frames_are_encoded_one_at_a_time_where_more_would_not_do(name: str, compiled: bool, threads: int) -> None:
+    cores = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with encoders(torch.device(name), compiled, []) as count:
+            assert count == 1
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(cores)
 
 
 def test_the_side_stream_has_finished_when_its_block_ends(device: torch.device) -> None:

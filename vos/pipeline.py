@@ -14,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from vos.ahead import encoded, encoders
 from vos.device import SideStream
 from vos.errors import DeviceError, ReferenceInputError, SettingsError
 from vos.keyframes import Carrier, Keyframes
@@ -46,12 +47,9 @@ from vos.video import Source, open_source, prefetch
 from vos.video.prefetch import source_of
 from vos.weights import fetch
 
-# Frames, those that follow each, and its features.
-Encoded = Generator[tuple[Frame, tuple[Frame, ...], "Features | None"], None, None]
-
 # Decoded frames waiting for the encoder; one in work and one ready are enough to hide decoding.
 _PREFETCH = 4
-# Encoded frames waiting for the decoder; with the one in work, that is what encoding ahead holds.
+# Encoded frames waiting for the decoder; with those in work, that is what encoding ahead holds.
 _ENCODED = 1
 
 
@@ -105,44 +103,61 @@ class VideoTracker:
         """Track the plan's references through frames of one size, in order from 0.
 
         A result comes as soon as its frame and the pass's `latency` frames after it are read. Reading and encoding run
-        ahead, each in a thread of its own, and so does what the tracker can do ahead where a GPU encodes; elsewhere
-        that would take the encoder's cores.
+        ahead in threads of their own, and so does what the tracker can do ahead where a GPU encodes; elsewhere that
+        would take the encoder's cores. On a CPU torch computes with half of its threads until the run ends.
 
         Args:
             video: a pass to go on with, whose next frame is the first of `frames`; a fresh one by default.
         """
         video = video or self.begin()
-        source = source_of(frames)
-        encoded = _encoded(frames, video, plan, video.keyframes)
-        if video.prepares and self._models.segmenter.device.type != "cpu":
-            encoded = _prepared(encoded, video, source)
-        with closing(prefetch(encoded, _ENCODED, source)) as ready:
-            for frame, upcoming, features in ready:
-                yield video.step(frame, plan.at(frame.index), features, upcoming)
+        device, source = self._models.segmenter.device, source_of(frames)
+        with encoders(device, self._settings.compile, frames) as count:
+            wanted = _wanted(frames, video, plan, video.keyframes)
+            ahead = encoded(wanted, lambda one: one.features(video), count)
+            if video.prepares and device.type != "cpu":
+                ahead = _prepared(ahead, video, source)
+            with closing(ahead if count > 1 else prefetch(ahead, _ENCODED, source)) as ready:
+                for one, features in ready:
+                    yield video.step(one.frame, plan.at(one.frame.index), features, one.upcoming)
 
     def begin(self) -> VideoPass:
         """A fresh state for one video, for callers with a loop of their own."""
         return VideoPass(self._settings, self._models, make_tracker(self._settings.tracker.parts))
 
 
-def _encoded(frames: Iterable[Frame], video: VideoPass, plan: ReferencePlan, keyframes: Keyframes) -> Encoded:
-    """Each frame, those that follow it as far as the pass looks ahead, and its features; none where none are needed."""
+class _Wanted(NamedTuple):
+    """A frame, those that follow it as far as the pass looks ahead, and whether its features will be needed."""
+
+    frame: Frame
+    upcoming: tuple[Frame, ...]
+    needed: bool
+
+    def features(self, video: VideoPass) -> Features | None:
+        return video.encode(self.frame) if self.needed else None
+
+
+_Encoded = Generator[tuple[_Wanted, "Features | None"], None, None]
+
+
+def _wanted(
+    frames: Iterable[Frame], video: VideoPass, plan: ReferencePlan, keyframes: Keyframes
+) -> Generator[_Wanted, None, None]:
     with closing(prefetch(frames, _PREFETCH)) as read:
         for frame, upcoming in with_following(read, video.latency):
             needed = frame.index >= plan.first_frame and keyframes.due(frame, plan.at(frame.index))
-            yield frame, upcoming, video.encode(frame) if needed else None
+            yield _Wanted(frame, upcoming, needed)
 
 
-def _prepared(encoded: Encoded, video: VideoPass, source: Source | None) -> Encoded:
+def _prepared(ahead: _Encoded, video: VideoPass, source: Source | None) -> _Encoded:
     """The same, each frame prepared for the tracker."""
     before = None
-    with closing(prefetch(encoded, _ENCODED, source)) as ready:
-        for frame, upcoming, features in ready:
+    with closing(prefetch(ahead, _ENCODED, source)) as ready:
+        for one, features in ready:
             if features is not None:
                 if before is not None:
-                    video.prepare(before, frame, features)
-                before = frame
-            yield frame, upcoming, features
+                    video.prepare(before, one.frame, features)
+                before = one.frame
+            yield one, features
 
 
 @contextmanager

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 import torch
 
 
 class StageTimes:
-    """Seconds spent in named stages, added up; stages do not nest.
+    """Seconds spent in named stages, added up, those of several threads too; stages do not nest.
 
     Args:
         device: its current stream is waited for before and after a stage, so that queued GPU work counts where it was
@@ -20,6 +21,7 @@ class StageTimes:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._seconds: dict[str, float] = {}
+        self._adding = Lock()
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -35,7 +37,8 @@ class StageTimes:
             yield
         finally:
             self._wait()
-            self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - began
+            with self._adding:
+                self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - began
 
     def _wait(self) -> None:
         if self._device.type == "cuda":

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock, get_ident
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ class EmbeddingCache:
     """Half-precision arrays in a folder, the least recently used ones removed past a size.
 
     A key names the model, its weights, how it computes, and the frame's pixels: a hit is the same embedding rounded to
-    half precision. Damaged files are misses. Several processes may share a folder.
+    half precision. Damaged files are misses. Several processes and threads may share a folder.
 
     Args:
         folder: made if missing.
@@ -35,6 +36,7 @@ class EmbeddingCache:
         self._folder = folder
         self._context = context
         self._limit = limit_bytes
+        self._counting = Lock()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._size = sum(path.stat().st_size for path in folder.glob(f"*{_SUFFIX}"))
@@ -56,17 +58,19 @@ class EmbeddingCache:
             return half.float()
 
     def _put(self, path: Path, array: np.ndarray) -> None:
-        part = path.with_name(f"{path.stem}.{os.getpid()}.part")
+        part = path.with_name(f"{path.stem}.{os.getpid()}.{get_ident()}.part")
         try:
             with open(part, "wb") as file:
                 np.save(file, array)
+            size = part.stat().st_size
             part.replace(path)
         except OSError as error:
             part.unlink(missing_ok=True)
             raise self._refusal(error) from error
-        self._size += path.stat().st_size
-        if self._size > self._limit:
-            self._make_room()
+        with self._counting:
+            self._size += size
+            if self._size > self._limit:
+                self._make_room()
 
     def _make_room(self) -> None:
         """Remove the least recently used files until a tenth of the limit is free."""

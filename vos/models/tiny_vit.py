@@ -41,6 +41,9 @@ class TinyVitEncoder(nn.Module):
         for module in body.modules():
             if isinstance(module, TinyVitBlock):
                 module.attn = _WindowAttention.like(module.attn, module.dim)
+            for name, part in module.named_children():
+                if isinstance(part, nn.GELU):
+                    setattr(module, name, _GeluInPlace())
         self.body = body
         width = body.num_features
         self.neck = nn.Sequential(
@@ -72,15 +75,15 @@ class TinyVitEncoder(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         dtype: Any = self.neck[0].weight.dtype
-        x, kept = self.body.patch_embed(x.to(dtype)), []
-        for stage in self.body.stages:
+        grid, kept = (x.shape[2] // 16, x.shape[3] // 16), []
+        x = self.body.patch_embed(x.to(dtype))
+        *stages, last = self.body.stages
+        for stage in stages:
             x = stage(x)
-            kept.append(x)
-        embedding = self.neck(x)
-        if not self.keep_stages:
-            return embedding
-        grid = embedding.shape[2:]
-        return torch.cat([embedding.float(), *(unit_cells(F.adaptive_avg_pool2d(y, grid)) for y in kept[:-1])], dim=1)
+            if self.keep_stages:
+                kept.append(unit_cells(F.adaptive_avg_pool2d(x, grid)))
+        embedding = self.neck(last(x))
+        return torch.cat([embedding.float(), *kept], dim=1) if self.keep_stages else embedding
 
 
 class _WindowAttention(Attention):
@@ -94,6 +97,13 @@ class _WindowAttention(Attention):
         bias = super().get_attention_biases(device)
         # In float32 the kernels are as fast, and this one adds up in the official program's order.
         return bias if bias.dtype is torch.float32 else bias[None]
+
+
+class _GeluInPlace(nn.Module):
+    """GELU for maps that nothing else reads, which is every one in this network: large ones are held once."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.aten.gelu_(x)
 
 
 class _InFloat32(nn.Module):

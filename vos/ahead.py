@@ -1,0 +1,88 @@
+"""Encoding ahead of the tracker: on a CPU two frames at a time, so that no core waits for another."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from typing import TypeVar
+
+import torch
+
+from vos.video.prefetch import source_of
+
+T = TypeVar("T")
+E = TypeVar("E")
+
+# More would take more memory.
+_AT_A_TIME = 2
+
+
+@contextmanager
+def encoders(device: torch.device, compiled: bool, frames: object) -> Iterator[int]:
+    """How many frames to encode at a time; where that is more than one, torch computes with its share of the cores.
+
+    So does the calling thread: threads that fork work and join wait for cores that others have, and hold them up.
+
+    Args:
+        device: what encodes them. A GPU is filled by one.
+        compiled: by a network that was compiled for all threads.
+        frames: where they come from; those of a live source come one by one.
+    """
+    source, cores = source_of(frames), torch.get_num_threads()
+    if compiled or device.type != "cpu" or cores < _AT_A_TIME or (source is not None and source.live is not None):
+        yield 1
+        return
+    torch.set_num_threads(cores // _AT_A_TIME)
+    try:
+        yield _AT_A_TIME
+    finally:
+        torch.set_num_threads(cores)
+
+
+def encoded(
+    items: Generator[T, None, None], encode: Callable[[T], E], count: int
+) -> Generator[tuple[T, E], None, None]:
+    """Each item with what `encode` makes of it, in order; `items` are closed at the end.
+
+    What `items` or `encode` raises is raised here, after the items that came before.
+
+    Args:
+        count: how many at a time, as told by `encoders`. Several are encoded in threads, ahead of what is asked for;
+            a single one by the calling thread, when it is asked for.
+    """
+    with closing(items):
+        if count == 1:
+            for item in items:
+                yield item, encode(item)
+            return
+        waiting: deque[tuple[T, Future[E]]] = deque()
+        broken = None
+        # Said to every thread: what has no work of torch's own around it does not ask.
+        with ThreadPoolExecutor(count, "vos-encode", torch.set_num_threads, (torch.get_num_threads(),)) as pool:
+            try:
+                while broken is None:
+                    try:
+                        item = next(items)
+                    except StopIteration:
+                        break
+                    except Exception as error:
+                        broken = error
+                    else:
+                        waiting.append((item, pool.submit(encode, item)))
+                        # One more than are in work, so that no thread waits for a slower one.
+                        if len(waiting) > count:
+                            yield _first(waiting)
+                while waiting:
+                    yield _first(waiting)
+            finally:
+                for _, found in waiting:
+                    found.cancel()
+        if broken is not None:
+            raise broken
+
+
+def _first(waiting: deque[tuple[T, Future[E]]]) -> tuple[T, E]:
+    item, found = waiting.popleft()
+    return item, found.result()
