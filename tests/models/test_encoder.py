@@ -112,7 +112,7 @@ def test_a_compiled_encoder_gives_the_same(image: np.ndarray, checkpoint: Path, 
     options = {"pad": False, "input_size": 256}
     plain = _load(checkpoint, device, **options).encode(image).features
     compiled = _load(checkpoint, device, **options, compile=True).encode(image).features
-    torch.testing.assert_close(plain, compiled, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(plain, compiled, atol=5e-4, rtol=1e-3)
 
 
 def test_a_missing_compiler_is_said(image: np.ndarray, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,8 +62,9 @@ def _attention(module: Any, x: torch.Tensor) -> torch.Tensor:
     heads = module.num_heads
     q, k, v = module.qkv(x).view(batch, h * w, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
     grid_q = q.unflatten(2, (h, w))
-    bias_h = torch.einsum("bnhwc,hkc->bnhwk", grid_q, _offsets(module.rel_pos_h, h).to(q.dtype))
-    bias_w = torch.einsum("bnhwc,wkc->bnhwk", grid_q, _offsets(module.rel_pos_w, w).to(q.dtype))
+    # In order in memory, so that the N x N sums of the two are too, and nothing of that size is copied.
+    bias_h = torch.einsum("bnhwc,hkc->bnhwk", grid_q, _offsets(module.rel_pos_h, h).to(q.dtype)).contiguous()
+    bias_w = torch.einsum("bnhwc,wkc->bnhwk", grid_q, _offsets(module.rel_pos_w, w).to(q.dtype)).contiguous()
     step = max(1, _BIAS_AT_ONCE // (batch * (h * w) ** 2))
     pieces = []
     for start in range(0, heads, step):
