@@ -23,10 +23,11 @@ from .compare_cli import compare as compare_presets
 from .compose_cli import compose_clips
 from .davis import Dataset, Task, open_dataset
 from .official import check_official
+from .options import CACHE, Changes, changes
 from .parity import SAME_IOU, compare
 from .report import Report, counted, percent, write_text
-from .run import Changes, changes, run_dataset
 from .run import Progress as RunProgress
+from .run import run_dataset
 from .scoring import SequenceScore, make_counter, score_dataset
 
 
@@ -79,12 +80,7 @@ def evaluate(
         None, "--preset", "-p", help="With --run: how to track; `vos presets` lists them."
     ),
     override: list[str] = typer.Option([], "--override", metavar="KEY=VALUE", help="With --run: change one setting."),
-    cache: Path | None = typer.Option(
-        None,
-        "--cache-embeddings",
-        metavar="FOLDER",
-        help="With --run: keep embeddings there, rounded to half precision; repeated runs skip the encoder.",
-    ),
+    cache: Path | None = CACHE,
     overwrite: bool = typer.Option(False, "--overwrite", help="With --run: track everything anew."),
     per_object: bool = typer.Option(False, "--objects", help="One row per object in the table."),
     json_file: str | None = typer.Option(
@@ -141,12 +137,7 @@ def parity(
     preset: str = typer.Option("reference", "--preset", "-p", help="What to compare: reference or reference-f."),
     sequences: str | None = typer.Option(None, "--sequences", metavar="A,B", help="Only these sequences."),
     override: list[str] = typer.Option([], "--override", metavar="KEY=VALUE", help="Change one setting."),
-    cache: Path | None = typer.Option(
-        None,
-        "--cache-embeddings",
-        metavar="FOLDER",
-        help="Keep embeddings there, rounded to half precision; repeated runs skip the encoder.",
-    ),
+    cache: Path | None = CACHE,
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
     """Track DAVIS with a faithful preset and compare every mask with the reference program's.

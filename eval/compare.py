@@ -27,7 +27,8 @@ from . import metrics
 from .continuity import Continuity, ContinuityCounter
 from .davis import Dataset, Sequence, Task, missing_frames, read_result, result_path
 from .machine import peak_memory
-from .run import DONE, Changes, Progress, forget, image_names, settle, write_json, write_mask
+from .options import Changes
+from .run import DONE, Progress, forget, image_names, settle, write_json, write_mask
 from .scoring import SequenceScore, SequenceScorer
 
 HOLD = "hold"

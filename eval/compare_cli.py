@@ -17,8 +17,9 @@ from .compare import compare as run_comparison
 from .compare import hold_entry, preset_entries
 from .compare_report import Comparison
 from .davis import open_dataset
+from .options import CACHE, changes
 from .report import counted, percent, write_text
-from .run import Progress, changes
+from .run import Progress
 
 PAGE = "compare.html"
 
@@ -47,12 +48,7 @@ def compare(
     override: list[str] = typer.Option(
         [], "--override", metavar="KEY=VALUE", help="Change one setting of every preset."
     ),
-    cache: Path | None = typer.Option(
-        None,
-        "--cache-embeddings",
-        metavar="FOLDER",
-        help="Keep embeddings there, rounded to half precision; repeated runs skip the encoder.",
-    ),
+    cache: Path | None = CACHE,
     overwrite: bool = typer.Option(False, "--overwrite", help="Do everything anew."),
     csv_file: Path | None = typer.Option(None, "--csv", metavar="FILE", help="Write the table, one line per preset."),
     json_file: str | None = typer.Option(

@@ -28,9 +28,6 @@ from .scoring import SequenceScore, SequenceScorer, score_sequence
 # source (a folder of images), index map uint8 (H, W) of the first frame -> one result per frame
 TrackFunction = Callable[[str, np.ndarray], Iterable[FrameResult]]
 
-# Changes to settings, as `vos.settings.load_settings` takes them.
-Changes = Iterable[str | tuple[str, Any]]
-
 SETTINGS = "settings.json"
 DONE = "done.json"
 
@@ -102,11 +99,6 @@ def run_dataset(
         facts = {"frames": done, "seconds": round(time.monotonic() - began, 3), "settings": dict(settings)}
         write_json(folder / DONE, facts)
         yield score
-
-
-def changes(overrides: Iterable[str], cache: Path | None) -> Changes:
-    """What `--override` and `--cache-embeddings` change in a preset."""
-    return [*overrides, *([("cache_embeddings", str(cache))] if cache is not None else [])]
 
 
 def image_names(sequence: Sequence) -> tuple[str, ...]:

@@ -28,7 +28,8 @@ from eval.compare_page import write_page
 from eval.compare_report import COLUMNS, Comparison
 from eval.continuity import Continuity, ContinuityCounter
 from eval.davis import Dataset, Task, open_dataset
-from eval.run import Changes, Progress, run_dataset
+from eval.options import Changes
+from eval.run import Progress, run_dataset
 from eval.scoring import score_dataset
 from eval.side_by_side import write_side_by_side
 from tests.drawn import Thing, clip
