@@ -42,6 +42,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     for name, (preset, overrides) in WAYS.items():
         whole, rows = operators(preset, overrides, picture)
-        print(f"\n{name}: {whole:.0f} ms on one core\n\n| operator | calls | ms | share |\n| --- | ---: | ---: | ---: |")
+        print(
+            f"\n{name}: {whole:.0f} ms on one core\n\n| operator | calls | ms | share |\n| --- | ---: | ---: | ---: |"
+        )
         for operator, calls, ms in rows:
             print(f"| `{operator}` | {calls} | {ms:.0f} | {100 * ms / whole:.0f} % |")

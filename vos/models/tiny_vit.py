@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
+from threading import Lock
 from typing import Any
 
 import timm
@@ -22,6 +24,9 @@ _STEM = {"patch_embed.seq.0.": "patch_embed.conv1.", "patch_embed.seq.2.": "patc
 _DOWNSAMPLE = re.compile(r"^layers\.(\d+)\.downsample\.")
 _LAYER = re.compile(r"^layers\.")
 _UNUSED = ("norm_head.", "head.")
+# Most memory is taken in the first stage, where maps are largest, for less than half of the time: threads that encode
+# side by side take turns in it.
+_FIRST_STAGE = Lock()
 
 
 class TinyVitEncoder(nn.Module):
@@ -75,15 +80,19 @@ class TinyVitEncoder(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         dtype: Any = self.neck[0].weight.dtype
-        grid, kept = (x.shape[2] // 16, x.shape[3] // 16), []
-        x = self.body.patch_embed(x.to(dtype))
-        *stages, last = self.body.stages
-        for stage in stages:
+        grid = x.shape[2] // 16, x.shape[3] // 16
+        first, *others, last = self.body.stages
+        with nullcontext() if torch.compiler.is_compiling() else _FIRST_STAGE:
+            x = first(self.body.patch_embed(x.to(dtype)))
+        kept = self._kept(x, grid)
+        for stage in others:
             x = stage(x)
-            if self.keep_stages:
-                kept.append(unit_cells(F.adaptive_avg_pool2d(x, grid)))
+            kept += self._kept(x, grid)
         embedding = self.neck(last(x))
-        return torch.cat([embedding.float(), *kept], dim=1) if self.keep_stages else embedding
+        return torch.cat([embedding.float(), *kept], dim=1) if kept else embedding
+
+    def _kept(self, x: torch.Tensor, grid: tuple[int, int]) -> list[torch.Tensor]:
+        return [unit_cells(F.adaptive_avg_pool2d(x, grid))] if self.keep_stages else []
 
 
 class _WindowAttention(Attention):
