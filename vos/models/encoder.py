@@ -93,7 +93,9 @@ class ImageEncoder:
         x = self._resized(image, (h, w)).permute(2, 0, 1)[None]
         side = self._encoding.input_size
         bottom, right = (side - h, side - w) if self._encoding.pad else (-h % STRIDE, -w % STRIDE)
-        x = F.pad((x - self._mean) / self._std, (0, right, 0, bottom))
+        x = (x - self._mean).div_(self._std)
+        if bottom or right:
+            x = F.pad(x, (0, right, 0, bottom))
         return x.contiguous(memory_format=self._layout)
 
     def _resized(self, image: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
