@@ -1,4 +1,4 @@
-"""The device a run uses, from its settings."""
+"""The device a run uses, from its settings, and what may go wrong on it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from vos.errors import DeviceError
+from vos.types import Frame
 
 
 def resolve_device(name: str) -> torch.device:
@@ -44,6 +45,22 @@ def resolve_precision(name: str, device: torch.device) -> str:
     else:
         there = device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
     return "bfloat16" if there else "float32"
+
+
+@contextmanager
+def memory_errors(frame: Frame, device: torch.device) -> Iterator[None]:
+    """Running out of memory is something a user can mend: a DeviceError that says where it happened."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        full = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+        if not full:
+            raise
+        h, w = frame.size
+        raise DeviceError(
+            f"out of memory on {device} at frame {frame.index} ({w}x{h}); track fewer objects at a time or smaller "
+            "frames, or use another device"
+        ) from error
 
 
 class SideStream:

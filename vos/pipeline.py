@@ -12,7 +12,7 @@ the frames between them (`vos.keyframes`).
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from vos.ahead import encoded, encoders
-from vos.device import SideStream
-from vos.errors import DeviceError, ReferenceInputError, SettingsError
+from vos.device import SideStream, memory_errors
+from vos.errors import ReferenceInputError, SettingsError
 from vos.keyframes import Carrier, Keyframes
 from vos.models.features import Features
 from vos.models.load import Models, load_models
@@ -160,22 +160,6 @@ def _prepared(ahead: _Encoded, video: VideoPass, source: Source | None) -> _Enco
             yield one, features
 
 
-@contextmanager
-def _memory_errors(frame: Frame, device: torch.device) -> Iterator[None]:
-    """Running out of memory is something a user can mend: a DeviceError that says where it happened."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        full = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
-        if not full:
-            raise
-        h, w = frame.size
-        raise DeviceError(
-            f"out of memory on {device} at frame {frame.index} ({w}x{h}); track fewer objects at a time or smaller "
-            "frames, or use another device"
-        ) from error
-
-
 class VideoPass:
     """One video's run: what is known of its objects, and the step from frame to result.
 
@@ -243,7 +227,7 @@ class VideoPass:
         Raises:
             DeviceError: out of memory.
         """
-        with _memory_errors(frame, self._models.segmenter.device), self._beside.work(), self.times.stage("encode"):
+        with memory_errors(frame, self._models.segmenter.device), self._beside.work(), self.times.stage("encode"):
             return self._models.encode(frame)
 
     @property
@@ -263,7 +247,7 @@ class VideoPass:
             DeviceError: out of memory.
         """
         if isinstance(self._tracker, PreparesAhead):
-            with _memory_errors(frame, self._models.segmenter.device):
+            with memory_errors(frame, self._models.segmenter.device):
                 self._tracker.prepare(before, frame, features)
 
     @torch.inference_mode()
@@ -286,7 +270,7 @@ class VideoPass:
             DeviceError: out of memory.
             ReferenceInputError: clicks or a box on this frame that SAM makes nothing of.
         """
-        with _memory_errors(frame, self._models.segmenter.device):
+        with memory_errors(frame, self._models.segmenter.device):
             return self._step(frame, given, features, upcoming)
 
     def _step(
