@@ -59,7 +59,7 @@ def encoded(
             return
         waiting: deque[tuple[T, Future[E]]] = deque()
         broken = None
-        # Said to every thread: what has no work of torch's own around it does not ask.
+        # Each thread is told its number of threads: libraries that torch calls would go by the number of cores.
         with ThreadPoolExecutor(count, "vos-encode", torch.set_num_threads, (torch.get_num_threads(),)) as pool:
             try:
                 while broken is None:

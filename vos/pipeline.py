@@ -142,6 +142,7 @@ _Encoded = Generator[tuple[_Wanted, "Features | None"], None, None]
 def _wanted(
     frames: Iterable[Frame], video: VideoPass, plan: ReferencePlan, keyframes: Keyframes
 ) -> Generator[_Wanted, None, None]:
+    """What to encode, in order; `keyframes` is asked ahead of the pass, and is its own copy."""
     with closing(prefetch(frames, _PREFETCH)) as read:
         for frame, upcoming in with_following(read, video.latency):
             needed = frame.index >= plan.first_frame and keyframes.due(frame, plan.at(frame.index))

@@ -20,7 +20,7 @@ def resize(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     Args:
         size: (h, w), pixels. Where it is smaller, the filter widens as Pillow's does, so nothing aliases.
     """
-    # Pillow rounds to 8 bits in between; its newer versions take the cheaper order, which on frames is mostly this.
+    # Pillow rounds to 8 bits in between. Version 13 takes rows before columns for some shapes, seldom those of frames.
     for axis in (1, 0):
         if image.shape[axis] != size[axis]:
             places, weights = _taps(image.shape[axis], size[axis], image.device)
