@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path as FilePath
 from tempfile import TemporaryDirectory
 
@@ -31,6 +32,7 @@ from vos.models.features import FeatureMap, Features
 from vos.results.plain import pack, unpack
 from vos.tracking import (
     CombinedTracker,
+    PreparesAhead,
     Tracker,
     follows_points,
     known_trackers,
@@ -349,6 +351,27 @@ def test_a_state_goes_on_in_another_tracker_bit_by_bit(make: Make, tmp_path: Fil
             (tmp_path / "state").write_bytes(pack(tracker_state(tracker)))
             other = make()
             restore_tracker(other, unpack(tmp_path / "state"))
+
+
+def test_what_is_prepared_ahead_changes_no_answer(make: Make) -> None:
+    tracker, other = make(), make()
+    if not isinstance(other, PreparesAhead):
+        pytest.skip("it prepares nothing")
+    scenes = [draw([Thing(1, PATHS["all"], seed=1)], t) for t in range(8)]
+    for one in (tracker, other):
+        one.add(1, scenes[0].frame, scenes[0].features, scenes[0].masks[1])
+        one.update(scenes[0].result())
+    # Two frames ahead; the third is not prepared at all.
+    ahead = [(a, b) for a, b in pairwise(scenes) if b is not scenes[3]]
+    for t, scene in enumerate(scenes[1:], start=1):
+        while ahead and ahead[0][1].frame.index <= t + 2:
+            before, after = ahead.pop(0)
+            other.prepare(before.frame, after.frame, after.features)
+        answer, same = (one.locate(scene.frame, scene.features) for one in (tracker, other))
+        for name in ("points", "labels", "boxes"):
+            np.testing.assert_array_equal(getattr(answer, name), getattr(same, name))
+        for one in (tracker, other):
+            one.update(scene.result())
 
 
 PATHS: dict[str, Path] = {
