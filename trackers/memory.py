@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import cv2
@@ -121,11 +121,16 @@ class _Object:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """What is made of a frame once, however many objects there are."""
+    """What is made of a frame once, however many objects there are.
+
+    Attributes:
+        given: objects whose mask was given on this frame.
+    """
 
     frame: Frame
     cells: Cells
     grid: Grid
+    given: set[int] = field(default_factory=set)
 
 
 class MemoryTracker:
@@ -165,6 +170,7 @@ class MemoryTracker:
         area = float(shares.sum())
         logits = (2 * shares - 1) * _SURE
         shown = view(seen.cells, share)
+        seen.given.add(object_id)
         self._objects[object_id] = _Object(reference, count, recent, first, now, logits, area, area, shown)
         self._evidence = None
 
@@ -260,7 +266,7 @@ class MemoryTracker:
             for weights in ([known.now for known in objects], [known.first for known in objects])
         )
         motion = self._motions.to(seen.frame, grid)
-        carried = np.stack([self._carried(known, seen, motion) for known in objects])
+        carried = np.stack([self._carried(i, seen, motion) for i in self._objects])
         belief = np.stack(
             [
                 self._belief(known, like, where, motion, grid)
@@ -290,8 +296,11 @@ class MemoryTracker:
             np.array(needed, dtype=np.float32),
         )
 
-    def _carried(self, known: _Object, seen: _Seen, motion: Motion | None) -> np.ndarray:
-        """The last logits where they are now; after a cut, nowhere."""
+    def _carried(self, object_id: int, seen: _Seen, motion: Motion | None) -> np.ndarray:
+        """The last logits of an object where they are now; after a cut, nowhere."""
+        known = self._objects[object_id]
+        if object_id in seen.given:
+            return known.logits
         if motion is not None:
             return motion.carry(known.logits, -_SURE)
         if seen.frame.cut and self._motions.last is not None:

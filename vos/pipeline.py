@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,6 +162,22 @@ def _prepared(ahead: _Encoded, video: VideoPass, source: Source | None) -> _Enco
             yield one, features
 
 
+class _Followed(NamedTuple):
+    """The objects that were followed on a frame.
+
+    Attributes:
+        index_map: uint8 (H, W).
+        logits: float (h, w) each, by id.
+        scores: by id.
+        uncorrected: index map and logits for the tracker; None if they are the same.
+    """
+
+    index_map: np.ndarray
+    logits: dict[int, torch.Tensor]
+    scores: dict[int, float]
+    uncorrected: tuple[np.ndarray, dict[int, torch.Tensor]] | None
+
+
 class VideoPass:
     """One video's run: what is known of its objects, and the step from frame to result.
 
@@ -205,7 +222,7 @@ class VideoPass:
         """
         return {
             "ids": list(self._objects.ids),
-            "scale_weights": self._segmenter.state(),
+            "segmenter": self._segmenter.state(),
             "tracker": tracker_state(self._tracker),
             "since_keyframe": self._keyframes.since,
             "carrier": self._carrier.state(),
@@ -215,7 +232,7 @@ class VideoPass:
         """Go on from a `state` as if its frames had been seen by this pass, which must be fresh."""
         for object_id in state["ids"]:
             self._objects.add(object_id)
-        self._segmenter.restore(state["scale_weights"])
+        self._segmenter.restore(state["segmenter"])
         restore_tracker(self._tracker, state["tracker"])
         self._keyframes.since = state["since_keyframe"]
         self._carrier.restore(state["carrier"])
@@ -229,7 +246,12 @@ class VideoPass:
             DeviceError: out of memory.
         """
         with memory_errors(frame, self._models.segmenter.device), self._beside.work(), self.times.stage("encode"):
-            return self._models.encode(frame)
+            return self._detailed(frame, self._models.encode(frame))
+
+    def _detailed(self, frame: Frame, features: Features) -> Features:
+        """With what the segmenter needs of the frame's pixels."""
+        detail = self._segmenter.detail(frame.image, features.image) if features.detail is None else features.detail
+        return replace(features, detail=detail)
 
     @property
     def prepares(self) -> bool:
@@ -284,28 +306,40 @@ class VideoPass:
             return self._carried(frame)
         if features is None:
             features = self.encode(frame)
+        features = self._detailed(frame, features)
         self._beside.take_over(features.image.features, features.prior.features)
         tell_ahead(self._tracker, upcoming)
-        logits: dict[int, torch.Tensor] = {}
-        index_map, scores = self._follow(frame, features, new_ids, logits)
-        masks = self._reference_masks(features, given, logits)
-        for object_id, mask in masks.items():
-            index_map[mask] = object_id
-            scores[object_id] = 1.0
+        found = self._follow(frame, features, new_ids)
+        masks = self._reference_masks(features, given, found.logits)
         for object_id in masks:
+            found.scores[object_id] = 1.0
             if object_id not in self._objects:
                 self._objects.add(object_id)
-        objects = self._measured(index_map, scores, masks)
+        objects = self._measured(_painted(found.index_map, masks), found.scores, masks)
+        result = self._result(frame, features, found.index_map, objects, found.logits)
+        told = result
+        if found.uncorrected is not None:
+            index_map, logits = found.uncorrected
+            told = self._result(frame, features, _painted(index_map, masks), objects, logits)
+        with self.times.stage("learn"):
+            self._learn(frame, features, masks)
+            self._tracker.update(told)
+        if self._keyframes.every > 1:
+            self._carrier.start(frame, result.index_map, found.scores)
+        return result
+
+    def _result(
+        self,
+        frame: Frame,
+        features: Features,
+        index_map: np.ndarray,
+        objects: tuple[ObjectResult, ...],
+        logits: Mapping[int, torch.Tensor],
+    ) -> FrameResult:
         soft = None
         if logits:
             soft = self._models.segmenter.low_logits(list(logits), torch.stack(list(logits.values())), features.image)
-        result = FrameResult(frame, index_map, objects, soft)
-        with self.times.stage("learn"):
-            self._learn(frame, features, masks)
-            self._tracker.update(result)
-        if self._keyframes.every > 1:
-            self._carrier.start(frame, index_map, scores)
-        return result
+        return FrameResult(frame, index_map, objects, soft)
 
     def _carried(self, frame: Frame) -> FrameResult:
         """A frame between keyframes: the last one's masks where they are now, with its scores."""
@@ -319,26 +353,25 @@ class VideoPass:
         threshold = self._settings.objects.uncertain_below
         return tuple(measure(index_map, i, scores[i], threshold, i in given) for i in self._objects.ids)
 
-    def _follow(
-        self, frame: Frame, features: Features, given: list[int], logits: dict[int, torch.Tensor]
-    ) -> tuple[np.ndarray, dict[int, float]]:
-        """Index map uint8 (H, W) and scores of the known objects that have no reference on this frame.
-
-        Their `logits`, float (256, 256) each, are added by id.
-        """
+    def _follow(self, frame: Frame, features: Features, given: list[int]) -> _Followed:
+        """The known objects that have no reference on this frame."""
         rows = self._objects.rows_without(given)
         if not rows.size:
-            return np.zeros(frame.size, dtype=np.uint8), {}
+            return _Followed(np.zeros(frame.size, dtype=np.uint8), {}, {}, None)
         ids = [self._objects.ids[row] for row in rows]
         with self.times.stage("locate"):
             prompts = self._tracker.locate(frame, features).rows(rows)
         with self.times.stage("segment"):
-            found = self._segmenter.segment(ids, features.image, prompts)
-        with self.times.stage("merge"):
-            winner = self._segmenter.merge(features.image, found.logits)
-            painted = self._objects.paint(np.where(winner >= 0, rows[winner], -1))
-        logits.update(zip(ids, found.logits, strict=True))
-        return painted, dict(zip(ids, found.scores.tolist(), strict=True))
+            found = self._segmenter.segment(ids, features.image, prompts, features.detail)
+
+        def merged(logits: torch.Tensor) -> tuple[np.ndarray, dict[int, torch.Tensor]]:
+            with self.times.stage("merge"):
+                winner = self._segmenter.merge(features.image, logits)
+                painted = self._objects.paint(np.where(winner >= 0, rows[winner], -1))
+            return painted, dict(zip(ids, logits, strict=True))
+
+        uncorrected = None if found.uncorrected is found.logits else merged(found.uncorrected)
+        return _Followed(*merged(found.logits), dict(zip(ids, found.scores.tolist(), strict=True)), uncorrected)
 
     def _reference_masks(
         self, features: Features, given: FrameReferences, logits: dict[int, torch.Tensor]
@@ -370,7 +403,14 @@ class VideoPass:
         if masks:
             rows = np.array([self._objects.row(i) for i in masks])
             prompts = _or_own_box(self._tracker.locate(frame, features).rows(rows), list(masks.values()))
-            self._segmenter.learn(list(masks), features.image, prompts, list(masks.values()))
+            self._segmenter.learn(list(masks), features.image, prompts, list(masks.values()), features.detail)
+
+
+def _painted(index_map: np.ndarray, masks: Mapping[int, np.ndarray]) -> np.ndarray:
+    """An index map with given masks, bool (H, W), put into it."""
+    for object_id, mask in masks.items():
+        index_map[mask] = object_id
+    return index_map
 
 
 def _or_own_box(prompts: Prompts, masks: Sequence[np.ndarray]) -> Prompts:

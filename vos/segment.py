@@ -6,12 +6,15 @@ Policy lives here (which candidate, which prompt next); the model only decodes w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
-from vos.evidence import Hypotheses, choose, completed, hypotheses, remainders, rivalled
+from vos.corrections import Correction, Looks, Samples, detail
+from vos.evidence import Choice, Hypotheses, choose, completed, hypotheses, remainders, rivalled
 from vos.models.features import FeatureMap
 from vos.models.sam import SegmentAnything
 from vos.personalize import ScaleFit, fit_scale_weights
@@ -20,6 +23,8 @@ from vos.types import Candidates, Evidence, Prompts
 
 # Logit of an object that is not there.
 _NOTHING = -1e4
+# Logits that say something of a place to its correction lie within these bounds.
+_LIMIT = 8.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,14 +34,31 @@ class Segmented:
     Attributes:
         logits: float (N, h, w), the decoder's resolution, padding included.
         scores: float32 (N,), estimated IoU of the chosen masks, as in `ObjectResult`; 0 for rows without an answer.
+        uncorrected: the logits before anything was corrected, float (N, h, w); the same tensor where nothing was. The
+            tracker goes on from these: a correction that went into the next frame's evidence would feed itself.
     """
 
     logits: torch.Tensor
     scores: np.ndarray
+    uncorrected: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """What the decoder says of N objects.
+
+    Attributes:
+        chosen: the answer of each, or None.
+        first: for each that was asked for, the three candidates of its first hypothesis, float (3, h, w).
+    """
+
+    chosen: list[Choice]
+    first: dict[int, torch.Tensor]
 
 
 class Segmenter:
-    """Turns prompts into masks, with what is learnt of each object's scale (PerSAM-F).
+    """Turns prompts into masks, with what is learnt of each object on its references: its scale (PerSAM-F), and what
+    the decoder misses of it (`vos.corrections`).
 
     Args:
         model: the segmenter.
@@ -49,29 +71,54 @@ class Segmenter:
         self._settings = settings
         self._fit = fit
         self._weights: dict[int, np.ndarray] = {}
+        self._samples: dict[int, Samples] = {}
+        self._corrections: dict[int, Correction] = {}
 
     @property
     def scale_weights(self) -> dict[int, np.ndarray]:
         """Per object id the fitted mix of the three scales, float64 (3,)."""
         return dict(self._weights)
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state(self) -> dict[str, Any]:
         """What was learnt, as plain data."""
-        return {str(object_id): weights for object_id, weights in self._weights.items()}
+        return {
+            "scale_weights": {str(object_id): weights for object_id, weights in self._weights.items()},
+            "samples": {str(object_id): asdict(samples) for object_id, samples in self._samples.items()},
+        }
 
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` told."""
-        self._weights = {int(object_id): weights for object_id, weights in state.items()}
+        self._weights = {int(object_id): weights for object_id, weights in state["scale_weights"].items()}
+        self._samples = {int(object_id): Samples(**kept) for object_id, kept in state["samples"].items()}
+        self._corrections = {i: Correction(samples, self._model.device) for i, samples in self._samples.items()}
 
-    def learn(self, ids: list[int], image: FeatureMap, prompts: Prompts, masks: list[np.ndarray]) -> None:
-        """Fit the scale weights of objects on their reference frame (PerSAM-F, section 3.2).
+    def detail(self, pixels: np.ndarray, image: FeatureMap) -> np.ndarray | None:
+        """What `learn` and `segment` are to be told of a frame's pixels, uint8 RGB (H, W, 3); None if nothing."""
+        if not self._settings.correct or self._settings.first is not First.EVIDENCE:
+            return None
+        sides = zip(self._model.mask_size(image), image.grid_size, image.input_size, strict=True)
+        rows, columns = (min(n, max(1, round(size * n / (cells * image.stride)))) for n, cells, size in sides)
+        return detail(pixels, (rows, columns))
+
+    def learn(
+        self,
+        ids: list[int],
+        image: FeatureMap,
+        prompts: Prompts,
+        masks: list[np.ndarray],
+        shown: np.ndarray | None = None,
+    ) -> None:
+        """Learn of objects on their reference frame: their scale weights (PerSAM-F, section 3.2), or the corrections.
 
         Args:
             ids: the objects.
             image: the reference frame's embedding.
             prompts: one row per object, as in tracking.
             masks: their reference masks, bool (H, W).
+            shown: the frame's `detail`.
         """
+        if shown is not None and prompts.evidence is not None:
+            self._learn_corrections(ids, image, rivalled(prompts.evidence), masks, shown)
         if self._settings.first is not First.FITTED:
             return
         candidates = self._model.decode(image, self._opening(prompts))
@@ -79,10 +126,12 @@ class Segmenter:
             full = self._model.to_frame(logits, image)
             self._weights[object_id] = fit_scale_weights(full.cpu().numpy(), mask, self._fit)
 
-    def segment(self, ids: list[int], image: FeatureMap, prompts: Prompts) -> Segmented:
-        """Masks of all objects together; row i of `prompts` is object `ids[i]`."""
+    def segment(
+        self, ids: list[int], image: FeatureMap, prompts: Prompts, shown: np.ndarray | None = None
+    ) -> Segmented:
+        """Masks of all objects together; row i of `prompts` is object `ids[i]`, and `shown` the frame's `detail`."""
         if self._settings.first is First.EVIDENCE and prompts.evidence is not None:
-            return self._weighed(image, prompts, prompts.evidence)
+            return self._weighed(ids, image, prompts.evidence, shown)
         logits = torch.full((len(prompts), *self._model.mask_size(image)), _NOTHING, device=image.features.device)
         scores = np.zeros(len(prompts), dtype=np.float32)
         active = np.flatnonzero(prompts.active)
@@ -90,25 +139,53 @@ class Segmenter:
             chosen, score = self._cascade([ids[row] for row in active], image, prompts.rows(active))
             logits[torch.from_numpy(active).to(logits.device)] = chosen
             scores[active] = score.cpu().numpy()
-        return Segmented(logits, scores)
+        return Segmented(logits, scores, logits)
 
-    def _weighed(self, image: FeatureMap, prompts: Prompts, evidence: Evidence) -> Segmented:
-        """The most credible of several hypotheses for each object (see `vos.evidence`)."""
+    def _weighed(self, ids: list[int], image: FeatureMap, evidence: Evidence, shown: np.ndarray | None) -> Segmented:
+        """The most credible of several hypotheses for each object (see `vos.evidence`), corrected."""
         evidence = rivalled(evidence)
+        answers = self._answers(image, evidence)
+        logits = torch.full((len(ids), *self._model.mask_size(image)), _NOTHING, device=image.features.device)
+        scores = np.zeros(len(ids), dtype=np.float32)
+        for row, found in enumerate(answers.chosen):
+            if found is not None:
+                logits[row], scores[row] = found
+        if shown is None or self._corrections.keys().isdisjoint(ids):
+            return Segmented(logits, scores, logits)
+        corrected = logits.clone()
+        for row, object_id in enumerate(ids):
+            if object_id in self._corrections and (looks := _looks(answers, row, evidence, shown)) is not None:
+                window = torch.zeros(looks.near.shape)
+                window[torch.from_numpy(looks.near)] = torch.from_numpy(self._corrections[object_id](looks))
+                near = torch.from_numpy(looks.near).to(logits.device)
+                part = corrected[row][looks.window]
+                corrected[row][looks.window] = torch.where(near, window.to(part), part)
+        return Segmented(corrected, scores, logits)
+
+    def _answers(self, image: FeatureMap, evidence: Evidence) -> _Answers:
         asked = hypotheses(evidence, image)
-        logits = torch.full((len(prompts), *self._model.mask_size(image)), _NOTHING, device=image.features.device)
-        scores = np.zeros(len(prompts), dtype=np.float32)
-        if len(asked.owners):
-            candidates = self._decoded(image, asked)
-            chosen = choose(evidence, candidates, asked.owners)
-            rest = remainders(evidence, chosen, image)
-            if len(rest.owners):
-                more = self._decoded(image, rest)
-                chosen = completed(evidence, chosen, more, rest.owners)
-            for row, found in enumerate(chosen):
-                if found is not None:
-                    logits[row], scores[row] = found
-        return Segmented(logits, scores)
+        if not len(asked.owners):
+            return _Answers([None] * len(evidence), {})
+        candidates = self._decoded(image, asked)
+        chosen = choose(evidence, candidates, asked.owners)
+        rest = remainders(evidence, chosen, image)
+        if len(rest.owners):
+            more = self._decoded(image, rest)
+            chosen = completed(evidence, chosen, more, rest.owners)
+        owners, rows = np.unique(asked.owners, return_index=True)
+        return _Answers(chosen, {int(i): candidates.logits[row] for i, row in zip(owners, rows, strict=True)})
+
+    def _learn_corrections(
+        self, ids: list[int], image: FeatureMap, evidence: Evidence, masks: list[np.ndarray], shown: np.ndarray
+    ) -> None:
+        answers = self._answers(image, evidence)
+        for row, (object_id, mask) in enumerate(zip(ids, masks, strict=True)):
+            truth = cv2.resize(mask.astype(np.float32), shown.shape[:0:-1], interpolation=cv2.INTER_AREA)
+            looks = _looks(answers, row, evidence, shown, truth > 0.5)
+            if looks is not None:
+                samples, known = Samples.of(looks, truth), self._samples.get(object_id)
+                self._samples[object_id] = samples if known is None else known.joined(samples)
+                self._corrections[object_id] = Correction(self._samples[object_id], image.features.device)
 
     def _decoded(self, image: FeatureMap, asked: Hypotheses) -> Candidates:
         masks = torch.from_numpy(asked.masks).to(image.features.device)
@@ -207,6 +284,19 @@ class Segmenter:
             corner = np.array([part.left, part.top, part.left, part.top], dtype=np.float32)
             boxes[part.row : part.row + len(part.logits)] = boxes_of(part.logits > 0) + corner
         return boxes
+
+
+def _looks(
+    answers: _Answers, row: int, evidence: Evidence, shown: np.ndarray, also: np.ndarray | None = None
+) -> Looks | None:
+    """One object's answer, and what is known beside it; None where it has none on the frame."""
+    found, (h, w) = answers.chosen[row], shown.shape[1:]
+    if found is None or not (answer := found[0][:h, :w].float().cpu().numpy()).max() > 0:
+        return None
+    first = answers.first[row][:, :h, :w].float().clamp(-_LIMIT, _LIMIT).cpu().numpy()
+    belief = evidence.belief[row, :h, :w].clip(-_LIMIT, _LIMIT)
+    known = evidence.likeness[row, :h, :w], evidence.first_likeness[row, :h, :w], belief
+    return Looks.of(answer, np.concatenate([first, np.stack(known)]), shown, also)
 
 
 def boxes_of(masks: torch.Tensor) -> np.ndarray:

@@ -67,6 +67,11 @@ class DecoderSettings(_Section):
     positives_first: bool = Field(
         False, description="step 1 gets the positive points alone: no negative ones, and no box beside them"
     )
+    correct: bool = Field(
+        False,
+        description="add to the answer what it lacked on the object's references, learnt place by place; with "
+        "first=evidence alone",
+    )
 
 
 class FitSettings(_Section):

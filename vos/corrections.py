@@ -1,0 +1,213 @@
+"""What the decoder gets wrong about an object, learnt from its reference.
+
+A frozen decoder misses the same things in every frame: spokes and lines, a light paw on light ground, the gap between
+two legs. On the reference frame, where the truth is known, its answer is compared with the mask place by place, and the
+difference is learnt as a function of what a place looks like: its colour against its surroundings, and what the
+decoder, the classifier and the belief say of it. In later frames that much is added to the probability.
+
+The function is a kernel ridge regression on a few centres, which is the mean of a Gaussian process with the decoder's
+answer as prior mean (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, sections 2.7 and 8.3.2). It
+is 0 far from all that the reference has taught, so that what looks like nothing there keeps the decoder's answer; a
+network, a forest or a linear model would go on as it began.
+
+Places are those of the decoder's logits, (h, w) the part of them that the frame covers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from vos.distance import to_nearest
+
+# Gaussians around a place with which its colour is compared, the first ones also for gradients, in places.
+_SURROUNDINGS, _GRADIENTS = (0.6, 1.5, 3.8), 2
+# Gaussians over the answer's logits, and over what is added to the probability, in places.
+_SMOOTHED, _SMOOTH = (1.1, 3.0, 7.5), 0.7
+# Colours, 0 to 255, are divided by this, so that differences are about 1.
+_COLOUR = 32.0
+# Logits count within these bounds.
+_LIMIT = 8.0
+# Farther from a mask, in places, nothing is corrected.
+_REACH = 11
+# So many places of a reference are kept; a right one is so much less likely among them than a wholly wrong one.
+_SAMPLES, _RIGHT = 4096, 0.05
+# Centres, and the rounds of k-means that make them of the samples.
+_CENTRES, _ROUNDS = 150, 6
+# The answer's own logit counts this much more than any other number in the distance between places.
+_ANSWER = 10.0**0.5
+# Squared width of the kernel, per number, and damping of the regression.
+_WIDTH, _DAMPING = 0.3, 1e-2
+
+
+def detail(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """What the pixels show at every place, whatever the objects: colour, colour against surroundings, gradients.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        size: (h, w).
+
+    Returns:
+        float16 (14, h, w).
+    """
+    small = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    colour = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32) / _COLOUR
+    around = [_blurred(colour, sigma) for sigma in _SURROUNDINGS]
+    slopes = []
+    for blurred in around[:_GRADIENTS]:
+        light = np.ascontiguousarray(blurred[..., 0])
+        slopes.append(cv2.magnitude(cv2.Sobel(light, cv2.CV_32F, 1, 0), cv2.Sobel(light, cv2.CV_32F, 0, 1)))
+    maps = [colour, *(colour - blurred for blurred in around), np.stack(slopes, axis=-1)]
+    return np.ascontiguousarray(np.concatenate(maps, axis=-1).transpose(2, 0, 1).astype(np.float16))
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """What is known of the places in and around one object's answer.
+
+    Attributes:
+        window: rows and columns that hold them all.
+        near: bool (h', w') in the window, P of them True.
+        logits: float32 (P,), the answer's.
+        numbers: float32 (P, D).
+    """
+
+    window: tuple[slice, slice]
+    near: np.ndarray
+    logits: np.ndarray
+    numbers: np.ndarray
+
+    @classmethod
+    def of(cls, answer: np.ndarray, maps: np.ndarray, detail: np.ndarray, also: np.ndarray | None = None) -> Looks:
+        """Of one answer on one frame.
+
+        Args:
+            answer: float32 (h, w), logits.
+            maps: float32 (K, h, w), what else is known of each place; logits among them within +-8.
+            detail: float16 (C, h, w), as `detail` gives it.
+            also: bool (h, w), places that the object is known to have, whatever the answer says.
+        """
+        inside = answer > 0 if also is None else (answer > 0) | also
+        window, wide = (_around(inside, reach) for reach in (_REACH, _REACH + round(2 * _SMOOTHED[-1])))
+        near = to_nearest(inside[window]) <= _REACH
+        # Blurred over more than the window, so that its edges do not show.
+        limited = np.clip(answer[wide], -_LIMIT, _LIMIT)
+        y, x = (slice(own.start - all_.start, own.stop - all_.start) for own, all_ in zip(window, wide, strict=True))
+        own = [limited[y, x][near], *(_blurred(limited, sigma)[y, x][near] for sigma in _SMOOTHED)]
+        rest = [part[:, window[0], window[1]][:, near] for part in (maps, detail)]
+        return cls(window, near, answer[window][near], np.concatenate([np.stack(own), *rest], dtype=np.float32).T)
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Places of an object's reference frames.
+
+    Attributes:
+        numbers: float32 (n, D), as in `Looks`.
+        missing: float32 (n,), what the answer's probability lacks of the truth, in [-1, 1].
+        weights: float32 (n,), of how many places each is one.
+    """
+
+    numbers: np.ndarray
+    missing: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, looks: Looks, truth: np.ndarray) -> Samples:
+        """Of one reference: the share of each place that the mask covers, float32 (h, w), against the answer.
+
+        What the answer has wrong is rare, and is picked more often.
+        """
+        missing = truth[looks.window][looks.near] - _probability(looks.logits)
+        chance = _RIGHT + np.abs(missing).astype(np.float64)
+        chance /= chance.sum()
+        picked = np.random.default_rng(0).choice(len(chance), min(_SAMPLES, len(chance)), p=chance)
+        weights = 1 / (chance[picked] * len(chance))
+        return cls(looks.numbers[picked], missing[picked], (weights / weights.mean()).astype(np.float32))
+
+    def joined(self, other: Samples) -> Samples:
+        """These and those of another reference."""
+        numbers, missing, weights = (
+            np.concatenate([getattr(samples, name) for samples in (self, other)]) for name in self.__dataclass_fields__
+        )
+        return Samples(numbers, missing, weights)
+
+
+class Correction:
+    """What to add to the probability of a place, fitted to samples.
+
+    Args:
+        samples: of one object.
+        device: where to compute.
+    """
+
+    def __init__(self, samples: Samples, device: torch.device) -> None:
+        numbers, count = samples.numbers, len(samples.numbers)
+        self._middle = numbers.mean(axis=0)
+        self._scale = 1 / (np.sqrt(_WIDTH * numbers.shape[1]) * (numbers.std(axis=0) + 1e-3)).astype(np.float32)
+        self._scale[0] *= _ANSWER
+        self._device = device
+        points = self._points(numbers)
+        self._centres = _centres(points, min(_CENTRES, count))
+        kernel = self._kernel(points)
+        weighted = kernel * (torch.from_numpy(samples.weights).to(device) / count)[:, None]
+        damping = _DAMPING / len(self._centres) * torch.eye(len(self._centres), device=device)
+        target = weighted.T @ torch.from_numpy(samples.missing).to(device)
+        self._weights = torch.linalg.solve(weighted.T @ kernel + damping, target)
+
+    def __call__(self, looks: Looks) -> np.ndarray:
+        """Logits of an answer's places as they should be, float32 (P,), within +-8."""
+        added = np.zeros(looks.near.shape, np.float32)
+        added[looks.near] = (self._kernel(self._points(looks.numbers)) @ self._weights).cpu().numpy()
+        # One place is as easily wrong as right; what is missing is rarely a single place.
+        added = cv2.GaussianBlur(added, (0, 0), _SMOOTH)
+        least = _probability(np.float32(-_LIMIT))
+        whole = np.clip(_probability(looks.logits) + added[looks.near], least, 1 - least)
+        return np.asarray(np.log(whole / (1 - whole)), dtype=np.float32)
+
+    def _points(self, numbers: np.ndarray) -> torch.Tensor:
+        """Numbers, float32 (n, D), in units of the kernel's width."""
+        return torch.from_numpy((numbers - self._middle) * self._scale).to(self._device)
+
+    def _kernel(self, points: torch.Tensor) -> torch.Tensor:
+        """float32 (n, D) -> (n, M), how near each is to each of the M centres, 0 to 1."""
+        squared = (points**2).sum(dim=1, keepdim=True) + (self._centres**2).sum(dim=1) - 2 * points @ self._centres.T
+        return squared.clamp_(min=0).mul_(-0.5).exp_()
+
+
+def _centres(points: torch.Tensor, count: int) -> torch.Tensor:
+    """Middles of clusters, float32 (count, D), of points, float32 (n, D), by k-means."""
+    picked = torch.from_numpy(np.random.default_rng(0).permutation(len(points))[:count])
+    centres = points[picked.to(points.device)]
+    for _ in range(_ROUNDS):
+        member = torch.nn.functional.one_hot(torch.cdist(points, centres).argmin(dim=1), count).to(points)
+        sizes = member.sum(dim=0)[:, None]
+        centres = torch.where(sizes > 0, member.T @ points / sizes.clamp(min=1), centres)
+    return centres
+
+
+def _probability(logits: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -_LIMIT, _LIMIT))), dtype=np.float32)
+
+
+def _blurred(maps: np.ndarray, sigma: float) -> np.ndarray:
+    """A Gaussian blur of float32 (h, w) or (h, w, C); a wide one on a coarser grid."""
+    h, w = maps.shape[:2]
+    step = max(1, int(sigma / 2.5))
+    if step == 1:
+        return cv2.GaussianBlur(maps, (0, 0), sigma)
+    small = cv2.resize(maps, (max(1, w // step), max(1, h // step)), interpolation=cv2.INTER_AREA)
+    return cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma / step), (w, h), interpolation=cv2.INTER_LINEAR)
+
+
+def _around(inside: np.ndarray, reach: int) -> tuple[slice, slice]:
+    """Rows and columns of a bool (h, w), not empty, that hold all of it, and `reach` more on each side."""
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    y, x = (
+        slice(max(0, int(hit[0]) - reach), min(size, int(hit[-1]) + 1 + reach))
+        for hit, size in zip((rows, columns), inside.shape, strict=True)
+    )
+    return y, x
