@@ -11,6 +11,8 @@ import torch
 
 import vos
 from tests.drawn import Thing, clip
+from trackers.memory import MemoryTracker
+from vos.corrections import Correction
 from vos.models.load import Models
 from vos.models.sam import SegmentAnything
 from vos.pipeline import VideoTracker
@@ -133,7 +135,39 @@ def test_a_correction_on_a_later_frame_replaces_the_track(run: Run) -> None:
     assert _iou(results[3].mask(1), truth[3] == 2) > 0.9
 
 
-@pytest.mark.parametrize("preset", ["persam-f", "reference"])
+def test_the_tracker_goes_on_from_what_was_not_corrected(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A correction that takes everything away empties the results, and the object is followed all the same."""
+    told: list[FrameResult] = []
+    update = MemoryTracker.update
+    monkeypatch.setattr(MemoryTracker, "update", lambda self, result: (told.append(result), update(self, result)))
+    monkeypatch.setattr(Correction, "__call__", lambda self, looks: np.full_like(looks.logits, -8))
+    images, truth = clip([LEFT, RIGHT], 4)
+    results = run(images, truth[0], "best", input_size=512)
+    assert told[0] is results[0], "on a reference there is nothing to correct"
+    for result, own, true in zip(results[1:], told[1:], truth[1:], strict=True):
+        assert not result.index_map.any()
+        assert all(_iou(own.mask(i), true == i) > 0.9 for i in (1, 2))
+
+
+def test_a_correction_takes_and_leaves_what_the_reference_does(run: Run) -> None:
+    """The reference of a textured square has no middle, which SAM would fill."""
+    images, truth = clip([RIGHT], 5)
+    hollow = []
+    for true in truth:
+        ys, xs = np.nonzero(true)
+        hole = np.zeros_like(true)
+        hole[ys.min() + 12 : ys.max() - 11, xs.min() + 12 : xs.max() - 11] = 1
+        hollow.append(np.where(hole, 0, true))
+    for image, mask, whole in zip(images, hollow, truth, strict=True):
+        image[(whole > 0) & (mask == 0)] = (20, 160, 20)
+    with_, without = (
+        np.mean([_iou(r.mask(1), mask > 0) for r, mask in zip(results[1:], hollow[1:], strict=True)])
+        for results in (run(images, hollow[0], "best", decoder__correct=correct) for correct in (True, False))
+    )
+    assert 1 - with_ < 0.5 * (1 - without)
+
+
+@pytest.mark.parametrize("preset", ["persam-f", "reference", "best"])
 @pytest.mark.parametrize(
     ("size", "region"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from vos.models.features import FeatureMap
 from vos.models.sam import Part
 from vos.personalize import ScaleFit
+from vos.results.plain import pack, unpack
 from vos.segment import Segmenter, boxes_of
 from vos.settings import DecoderSettings, First
 from vos.types import Candidates, Evidence, Prompts
@@ -25,6 +28,8 @@ class HandModel:
 
     A row that is asked with a box (9, 9, 9, 9) comes out empty.
     """
+
+    device = torch.device("cpu")
 
     def __init__(self, sides: list[list[int]], scores: list[list[float]]) -> None:
         self._sides, self._scores = sides, scores
@@ -206,6 +211,40 @@ def test_evidence_is_one_call_and_what_agrees_with_it_wins() -> None:
     np.testing.assert_array_equal(found.logits[0] > 0, belief[0] > 0)
     agreement = found.scores[0]
     assert 0.7 < agreement < 1, "the same region, and less sure of it"
+
+
+def test_what_the_decoder_lacks_of_a_reference_is_added_to_later_answers(tmp_path: Path) -> None:
+    """The model always answers with a filled square; the reference has a red hole in it."""
+    image = FeatureMap(torch.zeros(1, *SIZE), SIZE, (16 * SIZE[0], 16 * SIZE[1]), 16)
+    square, hole = np.zeros((2, *SIZE), bool)
+    square[3:15, 2:14], hole[6:12, 5:11] = True, True
+    pixels = np.full((*SIZE, 3), 90, np.uint8)
+    pixels[square], pixels[hole] = 200, (220, 30, 30)
+    belief = np.where(square, 6, -6).astype(np.float32)[None]
+    zero, area = np.zeros(1, np.float32), np.full(1, 144, np.float32)
+    evidence = Evidence(belief, belief, np.sign(belief), np.sign(belief), zero, area, (None,), zero)
+    prompts = Prompts(
+        np.zeros((1, 0, 2), np.float32), np.zeros((1, 0), np.int8), np.full((1, 4), NAN, np.float32), evidence
+    )
+    model = HandModel([[12, 12, 12]], [[0.9, 0.9, 0.9]])
+    segmenter, restored, other = (_segmenter(model, first=First.EVIDENCE, correct=True) for _ in range(3))
+    shown = segmenter.detail(pixels, image)
+    assert shown is not None and shown.shape[1:] == SIZE
+    segmenter.learn([3], image, prompts, [square & ~hole], shown)
+    (tmp_path / "state.npz").write_bytes(pack(segmenter.state()))
+    restored.restore(unpack(tmp_path / "state.npz"))
+    found = segmenter.segment([3], image, prompts, shown)
+    np.testing.assert_array_equal(found.uncorrected[0] > 0, square)
+    corrected = (found.logits[0] > 0).numpy()
+    assert (corrected & hole).sum() <= 4
+    assert (corrected & ~hole).sum() >= 0.95 * (square & ~hole).sum()
+    again = restored.segment([3], image, prompts, shown)
+    torch.testing.assert_close(again.logits, found.logits, rtol=0, atol=0)
+    assert segmenter.segment([4], image, prompts, shown).uncorrected.equal(found.uncorrected), "another object"
+    untouched = other.segment([3], image, prompts, shown)
+    assert untouched.logits is untouched.uncorrected
+    assert _segmenter(model, first=First.EVIDENCE).detail(pixels, image) is None
+    assert _segmenter(model, first=First.BEST, correct=True).detail(pixels, image) is None
 
 
 def test_without_evidence_the_best_candidate_is_refined() -> None:
