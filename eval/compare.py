@@ -45,7 +45,7 @@ class Times(Protocol):
 
 
 class Pass(Protocol):
-    """One entry's way through one sequence; `vos.pipeline.VideoPass` is one."""
+    """One entry's way through one sequence; `vos.passes.VideoPass` is one."""
 
     @property
     def times(self) -> Times: ...

@@ -16,7 +16,8 @@ import torch
 from vos.ahead import encoded, encoders
 from vos.errors import EvaluationError
 from vos.models.load import Models, load_models
-from vos.pipeline import VideoPass, VideoTracker
+from vos.passes import VideoPass
+from vos.pipeline import VideoTracker
 from vos.results import ResultWriter, Run
 from vos.settings import Settings
 from vos.timing import StageTimes

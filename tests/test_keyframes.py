@@ -16,7 +16,8 @@ from vos.errors import SettingsError
 from vos.keyframes import Carrier, Keyframes
 from vos.models.features import FeatureMap
 from vos.models.load import Models
-from vos.pipeline import VideoPass, VideoTracker
+from vos.passes import VideoPass
+from vos.pipeline import VideoTracker
 from vos.references import ReferencePlan, as_references
 from vos.results.plain import pack, unpack
 from vos.settings import load_settings

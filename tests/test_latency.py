@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from vos.models.features import Features
 from vos.models.load import Models
 from vos.models.sam import SegmentAnything
-from vos.pipeline import VideoPass, VideoTracker
+from vos.passes import VideoPass
+from vos.pipeline import VideoTracker
 from vos.references import ReferencePlan, as_references
 from vos.settings import load_settings
 from vos.tracking import CombinedTracker, Tracker, latency, tell_ahead, with_following

@@ -22,7 +22,8 @@ from vos.types import Frame, FrameResult, State
 from vos.video import Source
 
 if TYPE_CHECKING:
-    from vos.pipeline import VideoPass, VideoTracker
+    from vos.passes import VideoPass
+    from vos.pipeline import VideoTracker
 
 
 def reduced_size(size: tuple[int, int], max_size: int) -> tuple[int, int]:

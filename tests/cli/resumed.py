@@ -52,7 +52,7 @@ def track(
 
     from vos.cli.main import main
     from vos.models import load
-    from vos.pipeline import VideoPass
+    from vos.passes import VideoPass
     from vos.video.container import VideoSource
 
     if stand_in:

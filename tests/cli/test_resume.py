@@ -46,7 +46,7 @@ def track(vos: Vos, light: None, tmp_path: Path) -> Callable[..., Ended]:
 @pytest.fixture
 def stopping(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Make tracking fail at a frame, once."""
-    from vos.pipeline import VideoPass
+    from vos.passes import VideoPass
 
     step = VideoPass.step
 

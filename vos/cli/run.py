@@ -27,7 +27,8 @@ from vos.video import Reading, Source, count_packets, open_source
 from vos.video.reading import EVERYTHING
 
 if TYPE_CHECKING:
-    from vos.pipeline import VideoPass, VideoTracker
+    from vos.passes import VideoPass
+    from vos.pipeline import VideoTracker
 
 KEEP_EVERY = 10
 

@@ -1,0 +1,302 @@
+"""One video's pass: what is known of its objects, and the step from a frame to its result.
+
+Features -> Tracker.locate -> Prompts (N) -> Segmenter (one batch per cascade step) -> merge -> FrameResult
+         -> Tracker.update
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from vos.device import SideStream, memory_errors
+from vos.errors import ReferenceInputError, SettingsError
+from vos.keyframes import Carrier, Keyframes
+from vos.models.features import Features
+from vos.models.load import Models
+from vos.objects import ObjectTable, measure
+from vos.personalize import ScaleFit
+from vos.references import ClickBoxPrompt, FrameReferences
+from vos.segment import Segmenter
+from vos.settings import Settings
+from vos.timing import StageTimes
+from vos.tracking import PreparesAhead, Tracker, latency, restore_tracker, tell_ahead, tracker_state
+from vos.types import Frame, FrameResult, ObjectResult, Prompts
+
+
+class _Followed(NamedTuple):
+    """The objects that were followed on a frame.
+
+    Attributes:
+        index_map: uint8 (H, W).
+        logits: float (h, w) each, by id.
+        scores: by id.
+        uncorrected: index map and logits for the tracker; None if they are the same.
+    """
+
+    index_map: np.ndarray
+    logits: dict[int, torch.Tensor]
+    scores: dict[int, float]
+    uncorrected: tuple[np.ndarray, dict[int, torch.Tensor]] | None
+
+
+class VideoPass:
+    """One video's run: what is known of its objects, and the step from frame to result.
+
+    Attributes:
+        times: seconds per stage: encode, locate, segment, merge, learn, carry.
+
+    Raises:
+        SettingsError: keyframes for a tracker that looks ahead.
+    """
+
+    def __init__(self, settings: Settings, models: Models, tracker: Tracker) -> None:
+        if settings.keyframe_every > 1 and latency(tracker):
+            raise SettingsError(
+                f"tracker '{settings.tracker.name}' looks ahead at every frame; set keyframe_every=1, or choose another"
+            )
+        self._settings = settings
+        self._models = models
+        self._tracker = tracker
+        fit = ScaleFit(steps=settings.fit.steps, learning_rate=settings.fit.learning_rate)
+        self._segmenter = Segmenter(models.segmenter, settings.decoder, fit)
+        self._objects = ObjectTable()
+        self._keyframes = Keyframes(settings.keyframe_every)
+        self._carrier = Carrier()
+        self._beside = SideStream(models.segmenter.device)
+        self.times = StageTimes(models.segmenter.device)
+
+    @property
+    def latency(self) -> int:
+        """How many later frames `step` is to be shown; 0 with most trackers."""
+        return latency(self._tracker)
+
+    @property
+    def keyframes(self) -> Keyframes:
+        """A copy of what decides which of the coming frames `step` needs the features of."""
+        return self._keyframes.copy()
+
+    def state(self) -> dict[str, Any]:
+        """All that was learnt so far, as plain data (see `vos.tracking.Resumable`): what the next frame depends on.
+
+        Raises:
+            SettingsError: the tracker cannot tell its state.
+        """
+        return {
+            "ids": list(self._objects.ids),
+            "segmenter": self._segmenter.state(),
+            "tracker": tracker_state(self._tracker),
+            "since_keyframe": self._keyframes.since,
+            "carrier": self._carrier.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state` as if its frames had been seen by this pass, which must be fresh."""
+        for object_id in state["ids"]:
+            self._objects.add(object_id)
+        self._segmenter.restore(state["segmenter"])
+        restore_tracker(self._tracker, state["tracker"])
+        self._keyframes.since = state["since_keyframe"]
+        self._carrier.restore(state["carrier"])
+
+    @torch.inference_mode()
+    def encode(self, frame: Frame) -> Features:
+        """All that `step` needs of a frame's pixels, finished on return. It needs nothing from other frames: another
+        thread may run it ahead, and on a GPU it does not wait for what `step` has queued.
+
+        Raises:
+            DeviceError: out of memory.
+        """
+        with memory_errors(frame, self._models.segmenter.device), self._beside.work(), self.times.stage("encode"):
+            return self._detailed(frame, self._models.encode(frame))
+
+    def _detailed(self, frame: Frame, features: Features) -> Features:
+        """With what the segmenter needs of the frame's pixels."""
+        detail = self._segmenter.detail(frame.image, features.image) if features.detail is None else features.detail
+        return replace(features, detail=detail)
+
+    @property
+    def prepares(self) -> bool:
+        """Whether `prepare` does anything."""
+        return isinstance(self._tracker, PreparesAhead)
+
+    def prepare(self, before: Frame, frame: Frame, features: Features) -> None:
+        """Part of `step` that another thread may run ahead (see `vos.tracking.PreparesAhead`).
+
+        Args:
+            before: the frame whose features `step` is given before these.
+            frame: the frame to come.
+            features: what `encode` gave for it.
+
+        Raises:
+            DeviceError: out of memory.
+        """
+        if isinstance(self._tracker, PreparesAhead):
+            with memory_errors(frame, self._models.segmenter.device):
+                self._tracker.prepare(before, frame, features)
+
+    @torch.inference_mode()
+    def step(
+        self,
+        frame: Frame,
+        given: FrameReferences,
+        features: Features | None = None,
+        upcoming: Sequence[Frame] = (),
+    ) -> FrameResult:
+        """One frame: track what is known, take in what is given, and answer.
+
+        Args:
+            frame: the next frame, in order from 0.
+            given: the references on it.
+            features: what `encode` gave for it, where that has been done already; unused between keyframes.
+            upcoming: the `latency` frames after it, fewer where the clip ends.
+
+        Raises:
+            DeviceError: out of memory.
+            ReferenceInputError: clicks or a box on this frame that SAM makes nothing of.
+        """
+        with memory_errors(frame, self._models.segmenter.device):
+            return self._step(frame, given, features, upcoming)
+
+    def _step(
+        self, frame: Frame, given: FrameReferences, features: Features | None, upcoming: Sequence[Frame]
+    ) -> FrameResult:
+        new_ids = list(given.ids)
+        if not new_ids and not len(self._objects):
+            return FrameResult(frame, np.zeros(frame.size, dtype=np.uint8), ())
+        if not self._keyframes.due(frame, given):
+            return self._carried(frame)
+        if features is None:
+            features = self.encode(frame)
+        features = self._detailed(frame, features)
+        self._beside.take_over(features.image.features, features.prior.features)
+        tell_ahead(self._tracker, upcoming)
+        found = self._follow(frame, features, new_ids)
+        masks = self._reference_masks(features, given, found.logits)
+        for object_id in masks:
+            found.scores[object_id] = 1.0
+            if object_id not in self._objects:
+                self._objects.add(object_id)
+        objects = self._measured(_painted(found.index_map, masks), found.scores, masks)
+        result = self._result(frame, features, found.index_map, objects, found.logits)
+        told = result
+        if found.uncorrected is not None:
+            index_map, logits = found.uncorrected
+            told = self._result(frame, features, _painted(index_map, masks), objects, logits)
+        with self.times.stage("learn"):
+            self._learn(frame, features, masks)
+            self._tracker.update(told)
+        if self._keyframes.every > 1:
+            self._carrier.start(frame, result.index_map, found.scores)
+        return result
+
+    def _result(
+        self,
+        frame: Frame,
+        features: Features,
+        index_map: np.ndarray,
+        objects: tuple[ObjectResult, ...],
+        logits: Mapping[int, torch.Tensor],
+    ) -> FrameResult:
+        soft = None
+        if logits:
+            soft = self._models.segmenter.low_logits(list(logits), torch.stack(list(logits.values())), features.image)
+        return FrameResult(frame, index_map, objects, soft)
+
+    def _carried(self, frame: Frame) -> FrameResult:
+        """A frame between keyframes: the last one's masks where they are now, with its scores."""
+        with self.times.stage("carry"):
+            index_map = self._carrier.carry(frame)
+        return FrameResult(frame, index_map, self._measured(index_map, self._carrier.scores, ()))
+
+    def _measured(
+        self, index_map: np.ndarray, scores: Mapping[int, float], given: Collection[int]
+    ) -> tuple[ObjectResult, ...]:
+        threshold = self._settings.objects.uncertain_below
+        return tuple(measure(index_map, i, scores[i], threshold, i in given) for i in self._objects.ids)
+
+    def _follow(self, frame: Frame, features: Features, given: list[int]) -> _Followed:
+        """The known objects that have no reference on this frame."""
+        rows = self._objects.rows_without(given)
+        if not rows.size:
+            return _Followed(np.zeros(frame.size, dtype=np.uint8), {}, {}, None)
+        ids = [self._objects.ids[row] for row in rows]
+        with self.times.stage("locate"):
+            prompts = self._tracker.locate(frame, features).rows(rows)
+        with self.times.stage("segment"):
+            found = self._segmenter.segment(ids, features.image, prompts, features.detail)
+
+        def merged(logits: torch.Tensor) -> tuple[np.ndarray, dict[int, torch.Tensor]]:
+            with self.times.stage("merge"):
+                winner = self._segmenter.merge(features.image, logits)
+                painted = self._objects.paint(np.where(winner >= 0, rows[winner], -1))
+            return painted, dict(zip(ids, logits, strict=True))
+
+        uncorrected = None if found.uncorrected is found.logits else merged(found.uncorrected)
+        return _Followed(*merged(found.logits), dict(zip(ids, found.scores.tolist(), strict=True)), uncorrected)
+
+    def _reference_masks(
+        self, features: Features, given: FrameReferences, logits: dict[int, torch.Tensor]
+    ) -> dict[int, np.ndarray]:
+        """The masks of this frame's references, bool (H, W) each: as given, or made by SAM from clicks and boxes.
+
+        The `logits` of those made by SAM, float (256, 256) each, are added by id.
+        """
+        masks = dict(given.masks)
+        if given.prompts:
+            prompts = _batched(list(given.prompts.values()))
+            found = self._segmenter.from_prompts(features.image, prompts)
+            logits.update(zip(given.prompts, found, strict=True))
+            winner = self._segmenter.merge(features.image, found)
+            for mask in given.masks.values():
+                winner[mask] = -1
+            for row, object_id in enumerate(given.prompts):
+                masks[object_id] = winner == row
+                if not masks[object_id].any():
+                    raise ReferenceInputError(
+                        f"the clicks or box for object {object_id} on frame {given.frame} point at nothing that the "
+                        "model can outline; click nearer to its middle, add a box, or give a mask"
+                    )
+        return {i: masks[i] for i in given.ids}
+
+    def _learn(self, frame: Frame, features: Features, masks: dict[int, np.ndarray]) -> None:
+        for object_id, mask in masks.items():
+            self._tracker.add(object_id, frame, features, mask)
+        if masks:
+            rows = np.array([self._objects.row(i) for i in masks])
+            prompts = _or_own_box(self._tracker.locate(frame, features).rows(rows), list(masks.values()))
+            self._segmenter.learn(list(masks), features.image, prompts, list(masks.values()), features.detail)
+
+
+def _painted(index_map: np.ndarray, masks: Mapping[int, np.ndarray]) -> np.ndarray:
+    """An index map with given masks, bool (H, W), put into it."""
+    for object_id, mask in masks.items():
+        index_map[mask] = object_id
+    return index_map
+
+
+def _or_own_box(prompts: Prompts, masks: Sequence[np.ndarray]) -> Prompts:
+    """Prompts on the reference frame; where the tracker has none for an object, the box of its mask, bool (H, W)."""
+    boxes = prompts.boxes.copy()
+    for row in np.flatnonzero(~prompts.active).tolist():
+        ys, xs = np.nonzero(masks[row])
+        boxes[row] = xs.min(), ys.min(), xs.max(), ys.max()
+    return prompts.with_boxes(boxes)
+
+
+def _batched(given: Sequence[ClickBoxPrompt]) -> Prompts:
+    """Clicks and boxes of N objects as one batch, ragged clicks padded."""
+    width = max(len(prompt.points) for prompt in given)
+    points = np.zeros((len(given), width, 2), dtype=np.float32)
+    labels = np.full((len(given), width), -1, dtype=np.int8)
+    boxes = np.full((len(given), 4), np.nan, dtype=np.float32)
+    for row, prompt in enumerate(given):
+        points[row, : len(prompt.points)] = prompt.points
+        labels[row, : len(prompt.labels)] = prompt.labels
+        if prompt.box is not None:
+            boxes[row] = prompt.box
+    return Prompts(points, labels, boxes)
