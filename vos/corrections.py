@@ -174,8 +174,9 @@ class Correction:
 
     def _kernel(self, points: torch.Tensor) -> torch.Tensor:
         """float32 (n, D) -> (n, M), how near each is to each of the M centres, 0 to 1."""
-        squared = (points**2).sum(dim=1, keepdim=True) + (self._centres**2).sum(dim=1) - 2 * points @ self._centres.T
-        return squared.clamp_(min=0).mul_(-0.5).exp_()
+        # Minus half the squared distance, in place: n x M numbers are most of the work.
+        near = torch.addmm((self._centres**2).sum(dim=1) / -2, points, self._centres.T)
+        return near.sub_((points**2).sum(dim=1, keepdim=True) / 2).exp_()
 
 
 def _centres(points: torch.Tensor, count: int) -> torch.Tensor:
