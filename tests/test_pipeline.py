@@ -146,7 +146,22 @@ def test_the_tracker_goes_on_from_what_was_not_corrected(run: Run, monkeypatch: 
     assert told[0] is results[0], "on a reference there is nothing to correct"
     for result, own, true in zip(results[1:], told[1:], truth[1:], strict=True):
         assert not result.index_map.any()
-        assert all(_iou(own.mask(i), true == i) > 0.9 for i in (1, 2))
+        for found in own.objects:
+            assert _iou(own.mask(found.id), true == found.id) > 0.9
+            assert found.area == own.mask(found.id).sum()
+            assert found.score > 0.5
+
+
+def test_what_sam_made_of_clicks_is_no_truth_to_correct_it_by(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> Correction:
+        raise AssertionError
+
+    monkeypatch.setattr(Correction, "fit", never)
+    images, truth = clip([LEFT], 2)
+    results = run(images, [vos.Click(0, 70, 90, 1)], "best", input_size=512)
+    assert _iou(results[1].mask(1), truth[1] == 1) > 0.9
+    with pytest.raises(AssertionError):
+        run(images, truth[0], "best", input_size=512)
 
 
 def test_a_correction_takes_and_leaves_what_the_reference_does(run: Run) -> None:

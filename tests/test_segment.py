@@ -230,7 +230,7 @@ def test_what_the_decoder_lacks_of_a_reference_is_added_to_later_answers(tmp_pat
     segmenter, restored, other = (_segmenter(model, first=First.EVIDENCE, correct=True) for _ in range(3))
     shown = segmenter.detail(pixels, image)
     assert shown is not None and shown.shape[1:] == SIZE
-    segmenter.learn([3], image, prompts, [square & ~hole], shown)
+    segmenter.learn_corrections([3], image, evidence, [square & ~hole], shown)
     (tmp_path / "state.npz").write_bytes(pack(segmenter.state()))
     restored.restore(unpack(tmp_path / "state.npz"))
     found = segmenter.segment([3], image, prompts, shown)
@@ -241,6 +241,7 @@ def test_what_the_decoder_lacks_of_a_reference_is_added_to_later_answers(tmp_pat
     again = restored.segment([3], image, prompts, shown)
     torch.testing.assert_close(again.logits, found.logits, rtol=0, atol=0)
     assert segmenter.segment([4], image, prompts, shown).uncorrected.equal(found.uncorrected), "another object"
+    _segmenter(model, first=First.EVIDENCE).learn_corrections([3], image, evidence, [square], shown)
     untouched = other.segment([3], image, prompts, shown)
     assert untouched.logits is untouched.uncorrected
     assert _segmenter(model, first=First.EVIDENCE).detail(pixels, image) is None

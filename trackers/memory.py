@@ -275,9 +275,12 @@ class MemoryTracker:
         )
         cut = seen.frame.cut and self._motions.last is not None
         # The less of the object there was in the last frame, the more it takes to be it.
-        loose = np.array([1 if cut else 1 - known.sure for known in objects])
+        loose = np.array([1 if cut and i not in seen.given else 1 - known.sure for i, known in self._objects.items()])
         settings = self._settings
-        unseen = [(cut or known.cut_off) and known.recall is not None for known in objects]
+        unseen = [
+            (cut or known.cut_off) and known.recall is not None and i not in seen.given
+            for i, known in self._objects.items()
+        ]
         views = [
             _on_grid(alike(cells.x.unflatten(0, cells.size), known.view), cells, grid, 1) if u else None
             for known, u in zip(objects, unseen, strict=True)
@@ -297,7 +300,7 @@ class MemoryTracker:
         )
 
     def _carried(self, object_id: int, seen: _Seen, motion: Motion | None) -> np.ndarray:
-        """The last logits of an object where they are now; after a cut, nowhere."""
+        """The last logits of an object where they are now; after a cut, nowhere. A mask given here is where it is."""
         known = self._objects[object_id]
         if object_id in seen.given:
             return known.logits

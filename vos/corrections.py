@@ -5,16 +5,17 @@ two legs. On the reference frame, where the truth is known, its answer is compar
 difference is learnt as a function of what a place looks like: its colour against its surroundings, and what the
 decoder, the classifier and the belief say of it. In later frames that much is added to the probability.
 
-The function is a kernel ridge regression on a few centres, which is the mean of a Gaussian process with the decoder's
-answer as prior mean (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, sections 2.7 and 8.3.2). It
-is 0 far from all that the reference has taught, so that what looks like nothing there keeps the decoder's answer; a
-network, a forest or a linear model would go on as it began.
+The function is a damped regression on Gaussian kernels around a few centres (much as a Gaussian process's subset of
+regressors: Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, section 8.3.1). It is 0 far from all
+that the reference has taught, so that what looks like nothing there keeps the decoder's answer; a network, a forest or
+a linear model would add something everywhere.
 
 Places are those of the decoder's logits, (h, w) the part of them that the frame covers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -33,7 +34,7 @@ _COLOUR = 32.0
 _LIMIT = 8.0
 # Farther from a mask, in places, nothing is corrected.
 _REACH = 11
-# So many places of a reference are kept; a right one is so much less likely among them than a wholly wrong one.
+# So many places of all references are kept; a right one is so much less likely among them than a wholly wrong one.
 _SAMPLES, _RIGHT = 4096, 0.05
 # Centres, and the rounds of k-means that make them of the samples.
 _CENTRES, _ROUNDS = 150, 6
@@ -41,6 +42,8 @@ _CENTRES, _ROUNDS = 150, 6
 _ANSWER = 10.0**0.5
 # Squared width of the kernel, per number, and damping of the regression.
 _WIDTH, _DAMPING = 0.3, 1e-2
+# Less than this is not added: it is what the regression leaves everywhere.
+_NOISE = 0.05
 
 
 def detail(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -72,7 +75,7 @@ class Looks:
         window: rows and columns that hold them all.
         near: bool (h', w') in the window, P of them True.
         logits: float32 (P,), the answer's.
-        numbers: float32 (P, D).
+        numbers: float32 (P, D): the answer's logit, blurs of it, the other maps, the frame's detail.
     """
 
     window: tuple[slice, slice]
@@ -86,7 +89,7 @@ class Looks:
 
         Args:
             answer: float32 (h, w), logits.
-            maps: float32 (K, h, w), what else is known of each place; logits among them within +-8.
+            maps: float32 (K, h, w), what else is known of each place: logits, likeness.
             detail: float16 (C, h, w), as `detail` gives it.
             also: bool (h, w), places that the object is known to have, whatever the answer says.
         """
@@ -97,86 +100,121 @@ class Looks:
         limited = np.clip(answer[wide], -_LIMIT, _LIMIT)
         y, x = (slice(own.start - all_.start, own.stop - all_.start) for own, all_ in zip(window, wide, strict=True))
         own = [limited[y, x][near], *(_blurred(limited, sigma)[y, x][near] for sigma in _SMOOTHED)]
-        rest = [part[:, window[0], window[1]][:, near] for part in (maps, detail)]
+        others, shown = (part[:, window[0], window[1]][:, near] for part in (maps, detail))
+        rest = np.clip(others, -_LIMIT, _LIMIT), shown
         return cls(window, near, answer[window][near], np.concatenate([np.stack(own), *rest], dtype=np.float32).T)
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Places of an object's reference frames.
+    """Places of an object's reference frames, in no order.
 
     Attributes:
-        numbers: float32 (n, D), as in `Looks`.
+        numbers: float32 (n, D), as in `Looks`; n is 4096 at most, however many references there are.
         missing: float32 (n,), what the answer's probability lacks of the truth, in [-1, 1].
-        weights: float32 (n,), of how many places each is one.
+        weights: float32 (n,), how many places each stands for, in proportion.
+        references: how many frames they are from.
     """
 
     numbers: np.ndarray
     missing: np.ndarray
     weights: np.ndarray
+    references: int = 1
 
     @classmethod
     def of(cls, looks: Looks, truth: np.ndarray) -> Samples:
         """Of one reference: the share of each place that the mask covers, float32 (h, w), against the answer.
 
-        What the answer has wrong is rare, and is picked more often.
+        Of many places, those that the answer has wrong are picked more often, and weigh less.
         """
         missing = truth[looks.window][looks.near] - _probability(looks.logits)
+        random = np.random.default_rng(0)
+        if len(missing) <= _SAMPLES:
+            return cls(looks.numbers, missing, np.ones_like(missing))._picked(random.permutation(len(missing)))
         chance = _RIGHT + np.abs(missing).astype(np.float64)
         chance /= chance.sum()
-        picked = np.random.default_rng(0).choice(len(chance), min(_SAMPLES, len(chance)), p=chance)
-        weights = 1 / (chance[picked] * len(chance))
-        return cls(looks.numbers[picked], missing[picked], (weights / weights.mean()).astype(np.float32))
+        weights = (1 / (chance * len(chance))).astype(np.float32)
+        return cls(looks.numbers, missing, weights)._picked(random.choice(len(chance), _SAMPLES, p=chance))
 
     def joined(self, other: Samples) -> Samples:
-        """These and those of another reference."""
-        numbers, missing, weights = (
-            np.concatenate([getattr(samples, name) for samples in (self, other)]) for name in self.__dataclass_fields__
+        """These and those of one more reference, each reference with its share of the samples."""
+        own = _SAMPLES * self.references // (self.references + 1)
+        parts = (
+            self._picked(np.arange(min(own, len(self.missing)))),
+            other._picked(np.arange(min(_SAMPLES - own, len(other.missing)))),
         )
-        return Samples(numbers, missing, weights)
+        numbers, missing, weights = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("numbers", "missing", "weights")
+        )
+        mixed = np.random.default_rng(self.references).permutation(len(missing))
+        return Samples(numbers[mixed], missing[mixed], weights[mixed], self.references + 1)
+
+    def _picked(self, which: np.ndarray) -> Samples:
+        return Samples(self.numbers[which], self.missing[which], self.weights[which], self.references)
 
 
+@dataclass(frozen=True, eq=False)
 class Correction:
-    """What to add to the probability of a place, fitted to samples.
+    """What to add to the probability of a place.
 
-    Args:
-        samples: of one object.
-        device: where to compute.
+    Attributes:
+        middle, scale: float32 (D,), what a place's numbers are shifted and multiplied by.
+        centres: float32 (M, D).
+        weights: float32 (M,).
     """
 
-    def __init__(self, samples: Samples, device: torch.device) -> None:
-        numbers, count = samples.numbers, len(samples.numbers)
-        self._middle = numbers.mean(axis=0)
-        self._scale = 1 / (np.sqrt(_WIDTH * numbers.shape[1]) * (numbers.std(axis=0) + 1e-3)).astype(np.float32)
-        self._scale[0] *= _ANSWER
-        self._device = device
-        points = self._points(numbers)
-        self._centres = _centres(points, min(_CENTRES, count))
-        kernel = self._kernel(points)
-        weighted = kernel * (torch.from_numpy(samples.weights).to(device) / count)[:, None]
-        damping = _DAMPING / len(self._centres) * torch.eye(len(self._centres), device=device)
+    middle: np.ndarray
+    scale: np.ndarray
+    centres: torch.Tensor
+    weights: torch.Tensor
+
+    @classmethod
+    def fit(cls, samples: Samples, device: torch.device) -> Correction:
+        """To one object's samples."""
+        numbers = samples.numbers
+        scale = 1 / (np.sqrt(_WIDTH * numbers.shape[1]) * (numbers.std(axis=0) + 1e-3))
+        scale[0] *= _ANSWER
+        middle, scale = numbers.mean(axis=0), scale.astype(np.float32)
+        points = torch.from_numpy((numbers - middle) * scale).to(device)
+        centres = _centres(points, min(_CENTRES, len(points)))
+        kernel = _kernel(points, centres)
+        weighted = kernel * torch.from_numpy(samples.weights / samples.weights.sum()).to(device)[:, None]
+        damping = _DAMPING / len(centres) * torch.eye(len(centres), device=device)
         target = weighted.T @ torch.from_numpy(samples.missing).to(device)
-        self._weights = torch.linalg.solve(weighted.T @ kernel + damping, target)
+        return cls(middle, scale, centres, torch.linalg.solve(weighted.T @ kernel + damping, target))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """As plain data."""
+        return {
+            "middle": self.middle,
+            "scale": self.scale,
+            "centres": self.centres.cpu().numpy(),
+            "weights": self.weights.cpu().numpy(),
+        }
+
+    @classmethod
+    def restored(cls, state: Mapping[str, np.ndarray], device: torch.device) -> Correction:
+        """From a `state`."""
+        centres, weights = (torch.tensor(state[name], device=device) for name in ("centres", "weights"))
+        return cls(state["middle"], state["scale"], centres, weights)
 
     def __call__(self, looks: Looks) -> np.ndarray:
-        """Logits of an answer's places as they should be, float32 (P,), within +-8."""
+        """Logits of an answer's places as they should be, float32 (P,): the answer's own where nothing is missing."""
+        points = torch.from_numpy((looks.numbers - self.middle) * self.scale).to(self.centres.device)
         added = np.zeros(looks.near.shape, np.float32)
-        added[looks.near] = (self._kernel(self._points(looks.numbers)) @ self._weights).cpu().numpy()
+        added[looks.near] = (_kernel(points, self.centres) @ self.weights).cpu().numpy()
         # One place is as easily wrong as right; what is missing is rarely a single place.
-        added = cv2.GaussianBlur(added, (0, 0), _SMOOTH)
+        more = cv2.GaussianBlur(added, (0, 0), _SMOOTH)[looks.near]
         least = _probability(np.float32(-_LIMIT))
-        whole = np.clip(_probability(looks.logits) + added[looks.near], least, 1 - least)
-        return np.asarray(np.log(whole / (1 - whole)), dtype=np.float32)
+        whole = np.clip(_probability(looks.logits) + more, least, 1 - least)
+        return np.where(np.abs(more) < _NOISE, looks.logits, np.log(whole / (1 - whole))).astype(np.float32)
 
-    def _points(self, numbers: np.ndarray) -> torch.Tensor:
-        """Numbers, float32 (n, D), in units of the kernel's width."""
-        return torch.from_numpy((numbers - self._middle) * self._scale).to(self._device)
 
-    def _kernel(self, points: torch.Tensor) -> torch.Tensor:
-        """float32 (n, D) -> (n, M), how near each is to each of the M centres, 0 to 1."""
-        # Minus half the squared distance, in place: n x M numbers are most of the work.
-        near = torch.addmm((self._centres**2).sum(dim=1) / -2, points, self._centres.T)
-        return near.sub_((points**2).sum(dim=1, keepdim=True) / 2).exp_()
+def _kernel(points: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
+    """How near points, float32 (n, D), are to centres (M, D): (n, M), 0 to 1."""
+    # Minus half the squared distance, in place: n x M numbers are most of the work.
+    near = torch.addmm((centres**2).sum(dim=1) / -2, points, centres.T)
+    return near.sub_((points**2).sum(dim=1, keepdim=True) / 2).exp_()
 
 
 def _centres(points: torch.Tensor, count: int) -> torch.Tensor:
@@ -191,6 +229,7 @@ def _centres(points: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _probability(logits: np.ndarray) -> np.ndarray:
+    """float32, any shape, of logits within +-8 or taken as that."""
     return np.asarray(1 / (1 + np.exp(-np.clip(logits, -_LIMIT, _LIMIT))), dtype=np.float32)
 
 

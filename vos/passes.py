@@ -15,6 +15,7 @@ import torch
 
 from vos.device import SideStream, memory_errors
 from vos.errors import ReferenceInputError, SettingsError
+from vos.evidence import rivalled
 from vos.keyframes import Carrier, Keyframes
 from vos.models.features import Features
 from vos.models.load import Models
@@ -112,12 +113,8 @@ class VideoPass:
             DeviceError: out of memory.
         """
         with memory_errors(frame, self._models.segmenter.device), self._beside.work(), self.times.stage("encode"):
-            return self._detailed(frame, self._models.encode(frame))
-
-    def _detailed(self, frame: Frame, features: Features) -> Features:
-        """With what the segmenter needs of the frame's pixels."""
-        detail = self._segmenter.detail(frame.image, features.image) if features.detail is None else features.detail
-        return replace(features, detail=detail)
+            features = self._models.encode(frame)
+            return replace(features, detail=self._segmenter.detail(frame.image, features.image))
 
     @property
     def prepares(self) -> bool:
@@ -172,7 +169,10 @@ class VideoPass:
             return self._carried(frame)
         if features is None:
             features = self.encode(frame)
-        features = self._detailed(frame, features)
+        if features.detail is None:
+            # Features that another pass has made may lack what this one needs.
+            with self.times.stage("encode"):
+                features = replace(features, detail=self._segmenter.detail(frame.image, features.image))
         self._beside.take_over(features.image.features, features.prior.features)
         tell_ahead(self._tracker, upcoming)
         found = self._follow(frame, features, new_ids)
@@ -186,9 +186,11 @@ class VideoPass:
         told = result
         if found.uncorrected is not None:
             index_map, logits = found.uncorrected
-            told = self._result(frame, features, _painted(index_map, masks), objects, logits)
+            logits.update((i, found.logits[i]) for i in masks if i in found.logits)
+            objects = self._measured(_painted(index_map, masks), found.scores, masks)
+            told = self._result(frame, features, index_map, objects, logits)
         with self.times.stage("learn"):
-            self._learn(frame, features, masks)
+            self._learn(frame, features, masks, given.masks.keys())
             self._tracker.update(told)
         if self._keyframes.every > 1:
             self._carrier.start(frame, result.index_map, found.scores)
@@ -244,7 +246,7 @@ class VideoPass:
     ) -> dict[int, np.ndarray]:
         """The masks of this frame's references, bool (H, W) each: as given, or made by SAM from clicks and boxes.
 
-        The `logits` of those made by SAM, float (256, 256) each, are added by id.
+        The `logits` of those made by SAM, float (h, w) each, are added by id.
         """
         masks = dict(given.masks)
         if given.prompts:
@@ -263,17 +265,23 @@ class VideoPass:
                     )
         return {i: masks[i] for i in given.ids}
 
-    def _learn(self, frame: Frame, features: Features, masks: dict[int, np.ndarray]) -> None:
+    def _learn(self, frame: Frame, features: Features, masks: dict[int, np.ndarray], true: Collection[int]) -> None:
+        """Take in the masks of references, bool (H, W); what SAM has made of clicks is no truth to correct it by."""
         for object_id, mask in masks.items():
             self._tracker.add(object_id, frame, features, mask)
-        if masks:
-            rows = np.array([self._objects.row(i) for i in masks])
-            prompts = _or_own_box(self._tracker.locate(frame, features).rows(rows), list(masks.values()))
-            self._segmenter.learn(list(masks), features.image, prompts, list(masks.values()), features.detail)
+        if not masks:
+            return
+        located = self._tracker.locate(frame, features)
+        prompts = _or_own_box(located.rows(np.array([self._objects.row(i) for i in masks])), list(masks.values()))
+        self._segmenter.learn(list(masks), features.image, prompts, list(masks.values()))
+        ids = [i for i in masks if i in true]
+        if ids and located.evidence is not None and features.detail is not None:
+            evidence = rivalled(located.evidence).rows(np.array([self._objects.row(i) for i in ids]))
+            self._segmenter.learn_corrections(ids, features.image, evidence, [masks[i] for i in ids], features.detail)
 
 
 def _painted(index_map: np.ndarray, masks: Mapping[int, np.ndarray]) -> np.ndarray:
-    """An index map with given masks, bool (H, W), put into it."""
+    """An index map, uint8 (H, W), with given masks, bool (H, W), put into it: in place."""
     for object_id, mask in masks.items():
         index_map[mask] = object_id
     return index_map

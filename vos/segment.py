@@ -23,8 +23,6 @@ from vos.types import Candidates, Evidence, Prompts
 
 # Logit of an object that is not there.
 _NOTHING = -1e4
-# Logits that say something of a place to its correction lie within these bounds.
-_LIMIT = 8.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,13 +82,15 @@ class Segmenter:
         return {
             "scale_weights": {str(object_id): weights for object_id, weights in self._weights.items()},
             "samples": {str(object_id): asdict(samples) for object_id, samples in self._samples.items()},
+            "corrections": {str(object_id): fitted.state() for object_id, fitted in self._corrections.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` told."""
+        device = self._model.device
         self._weights = {int(object_id): weights for object_id, weights in state["scale_weights"].items()}
         self._samples = {int(object_id): Samples(**kept) for object_id, kept in state["samples"].items()}
-        self._corrections = {i: Correction(samples, self._model.device) for i, samples in self._samples.items()}
+        self._corrections = {int(i): Correction.restored(kept, device) for i, kept in state["corrections"].items()}
 
     def detail(self, pixels: np.ndarray, image: FeatureMap) -> np.ndarray | None:
         """What `learn` and `segment` are to be told of a frame's pixels, uint8 RGB (H, W, 3); None if nothing."""
@@ -100,25 +100,38 @@ class Segmenter:
         rows, columns = (min(n, max(1, round(size * n / (cells * image.stride)))) for n, cells, size in sides)
         return detail(pixels, (rows, columns))
 
-    def learn(
-        self,
-        ids: list[int],
-        image: FeatureMap,
-        prompts: Prompts,
-        masks: list[np.ndarray],
-        shown: np.ndarray | None = None,
+    def learn_corrections(
+        self, ids: list[int], image: FeatureMap, evidence: Evidence, masks: list[np.ndarray], shown: np.ndarray
     ) -> None:
-        """Learn of objects on their reference frame: their scale weights (PerSAM-F, section 3.2), or the corrections.
+        """Learn what the decoder lacks of objects on their reference frame (`vos.corrections`), if that is wished.
+
+        Args:
+            ids: the objects.
+            image: the reference frame's embedding.
+            evidence: of them, as in tracking, `rivalled` by all others.
+            masks: their reference masks, bool (H, W).
+            shown: the frame's `detail`, float16 (C, h, w).
+        """
+        if not self._settings.correct:
+            return
+        answers = self._answers(image, evidence)
+        for row, (object_id, mask) in enumerate(zip(ids, masks, strict=True)):
+            truth = cv2.resize(mask.astype(np.float32), shown.shape[:0:-1], interpolation=cv2.INTER_AREA)
+            looks = _looks(answers, row, evidence, shown, truth > 0.5)
+            if looks is not None:
+                samples, known = Samples.of(looks, truth), self._samples.get(object_id)
+                self._samples[object_id] = samples if known is None else known.joined(samples)
+                self._corrections[object_id] = Correction.fit(self._samples[object_id], image.features.device)
+
+    def learn(self, ids: list[int], image: FeatureMap, prompts: Prompts, masks: list[np.ndarray]) -> None:
+        """Fit the scale weights of objects on their reference frame (PerSAM-F, section 3.2).
 
         Args:
             ids: the objects.
             image: the reference frame's embedding.
             prompts: one row per object, as in tracking.
             masks: their reference masks, bool (H, W).
-            shown: the frame's `detail`.
         """
-        if shown is not None and prompts.evidence is not None:
-            self._learn_corrections(ids, image, rivalled(prompts.evidence), masks, shown)
         if self._settings.first is not First.FITTED:
             return
         candidates = self._model.decode(image, self._opening(prompts))
@@ -150,19 +163,22 @@ class Segmenter:
         for row, found in enumerate(answers.chosen):
             if found is not None:
                 logits[row], scores[row] = found
-        if shown is None or self._corrections.keys().isdisjoint(ids):
+        if shown is None:
             return Segmented(logits, scores, logits)
-        corrected = logits.clone()
+        corrected = logits
         for row, object_id in enumerate(ids):
-            if object_id in self._corrections and (looks := _looks(answers, row, evidence, shown)) is not None:
-                window = torch.zeros(looks.near.shape)
-                window[torch.from_numpy(looks.near)] = torch.from_numpy(self._corrections[object_id](looks))
+            correction = self._corrections.get(object_id)
+            looks = None if correction is None else _looks(answers, row, evidence, shown)
+            if correction is not None and looks is not None:
+                if corrected is logits:
+                    corrected = logits.clone()
                 near = torch.from_numpy(looks.near).to(logits.device)
                 part = corrected[row][looks.window]
-                corrected[row][looks.window] = torch.where(near, window.to(part), part)
+                part[near] = torch.from_numpy(correction(looks)).to(part)
         return Segmented(corrected, scores, logits)
 
     def _answers(self, image: FeatureMap, evidence: Evidence) -> _Answers:
+        """What the decoder says when it is asked as the evidence has it."""
         asked = hypotheses(evidence, image)
         if not len(asked.owners):
             return _Answers([None] * len(evidence), {})
@@ -174,18 +190,6 @@ class Segmenter:
             chosen = completed(evidence, chosen, more, rest.owners)
         owners, rows = np.unique(asked.owners, return_index=True)
         return _Answers(chosen, {int(i): candidates.logits[row] for i, row in zip(owners, rows, strict=True)})
-
-    def _learn_corrections(
-        self, ids: list[int], image: FeatureMap, evidence: Evidence, masks: list[np.ndarray], shown: np.ndarray
-    ) -> None:
-        answers = self._answers(image, evidence)
-        for row, (object_id, mask) in enumerate(zip(ids, masks, strict=True)):
-            truth = cv2.resize(mask.astype(np.float32), shown.shape[:0:-1], interpolation=cv2.INTER_AREA)
-            looks = _looks(answers, row, evidence, shown, truth > 0.5)
-            if looks is not None:
-                samples, known = Samples.of(looks, truth), self._samples.get(object_id)
-                self._samples[object_id] = samples if known is None else known.joined(samples)
-                self._corrections[object_id] = Correction(self._samples[object_id], image.features.device)
 
     def _decoded(self, image: FeatureMap, asked: Hypotheses) -> Candidates:
         masks = torch.from_numpy(asked.masks).to(image.features.device)
@@ -289,14 +293,18 @@ class Segmenter:
 def _looks(
     answers: _Answers, row: int, evidence: Evidence, shown: np.ndarray, also: np.ndarray | None = None
 ) -> Looks | None:
-    """One object's answer, and what is known beside it; None where it has none on the frame."""
+    """One object's answer, and what is known beside it; None where it has none on the frame.
+
+    Args:
+        shown: float16 (C, h, w), `detail` of the part of the grid that the frame covers.
+        also: bool (h, w), places that the object is known to have.
+    """
     found, (h, w) = answers.chosen[row], shown.shape[1:]
     if found is None or not (answer := found[0][:h, :w].float().cpu().numpy()).max() > 0:
         return None
-    first = answers.first[row][:, :h, :w].float().clamp(-_LIMIT, _LIMIT).cpu().numpy()
-    belief = evidence.belief[row, :h, :w].clip(-_LIMIT, _LIMIT)
-    known = evidence.likeness[row, :h, :w], evidence.first_likeness[row, :h, :w], belief
-    return Looks.of(answer, np.concatenate([first, np.stack(known)]), shown, also)
+    first = answers.first[row][:, :h, :w].float().cpu().numpy()
+    known = (maps[row, :h, :w] for maps in (evidence.likeness, evidence.first_likeness, evidence.belief))
+    return Looks.of(answer, np.concatenate([first, np.stack(list(known))]), shown, also)
 
 
 def boxes_of(masks: torch.Tensor) -> np.ndarray:

@@ -69,8 +69,8 @@ class DecoderSettings(_Section):
     )
     correct: bool = Field(
         False,
-        description="add to the answer what it lacked on the object's references, learnt place by place; with "
-        "first=evidence alone",
+        description="add to the answer what it lacked on the object's references, learnt place by place; only with "
+        "first=evidence and a tracker that gives evidence",
     )
 
 
