@@ -208,7 +208,8 @@ class ObjectResult:
         id: the user's id, 1 to 255; never changes.
         state: visible, uncertain or absent.
         score: an estimate of the mask's IoU with the truth, about 0 to 1: where the tracker gives evidence, the soft
-            IoU with what is believed; elsewhere the decoder's prediction. 1 where the mask was given; 0 where absent.
+            IoU with what is believed, before corrections; elsewhere the decoder's prediction. 1 where the mask was
+            given; 0 where absent.
         box: xyxy, inclusive, original pixels; None where the mask is empty.
         area: pixels.
         given: the mask is the user's own (a reference frame).
