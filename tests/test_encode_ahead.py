@@ -33,19 +33,23 @@ DISC = Thing(14, hue=0, path=lambda t: (25 + 3 * t, 30))
 
 
 class Counted(StandIn):
-    """Knows how many frames it was given, and in which threads."""
+    """Knows how many frames it was given, and in which threads; of the first it awaits so many at a time."""
 
-    def __init__(self, fail_at: int | None = None) -> None:
+    def __init__(self, fail_at: int | None = None, at_a_time: int = 1) -> None:
         self.encoded = 0
         self.threads: set[str] = set()
         self._fail_at = fail_at
         self._lock = threading.Lock()
+        self._together = threading.Barrier(at_a_time, timeout=60)
 
     def encode(self, image: np.ndarray) -> FeatureMap:
         if self.encoded == self._fail_at:
             raise torch.OutOfMemoryError("CUDA out of memory")
         with self._lock:
             self.encoded += 1
+            first = self.encoded <= self._together.parties
+        if first:
+            self._together.wait()
         self.threads.add(threading.current_thread().name)
         return super().encode(image)
 
@@ -75,7 +79,7 @@ def count(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
 
 def test_results_are_those_of_one_step_after_the_other(count: int) -> None:
     images, truth = clip([DISC], 8, size=SIZE)
-    segmenter = Counted()
+    segmenter = Counted(at_a_time=count)
     ahead = list(tracker(segmenter).run(frames(images), plan(truth[0])))
     alone = VideoTracker(load_settings("persam"), stand_in_models()).begin()
     for result, frame in zip(ahead, frames(images), strict=True):
