@@ -136,7 +136,7 @@ def test_logits_are_the_decoders_own_where_nothing_is_missing() -> None:
 def test_frames_and_answers_of_any_size_are_legal(h: int, w: int, rows: int, columns: int) -> None:
     image = np.random.default_rng(h).integers(0, 255, (h, w, 3), dtype=np.uint8)
     shown = detail(image, (rows, columns))
-    assert shown.shape == (14, rows, columns) and shown.dtype == np.float16
+    assert shown.shape == (14, rows, columns) and shown.dtype == np.float32
     answer = np.full((rows, columns), -5, np.float32)
     answer[rows // 2, columns // 2] = 5
     looks = Looks.of(answer, answer[None], shown)

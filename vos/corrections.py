@@ -33,7 +33,7 @@ _COLOUR = 32.0
 # Logits count within these bounds.
 _LIMIT = 8.0
 # Farther from a mask, in places, nothing is corrected.
-_REACH = 11
+_REACH = 8
 # So many places of all references are kept; a right one is so much less likely among them than a wholly wrong one.
 _SAMPLES, _RIGHT = 4096, 0.05
 # Centres, and the rounds of k-means that make them of the samples.
@@ -54,17 +54,20 @@ def detail(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         size: (h, w).
 
     Returns:
-        float16 (14, h, w).
+        float32 (14, h, w).
     """
     small = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
     colour = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32) / _COLOUR
     around = [_blurred(colour, sigma) for sigma in _SURROUNDINGS]
-    slopes = []
-    for blurred in around[:_GRADIENTS]:
-        light = np.ascontiguousarray(blurred[..., 0])
-        slopes.append(cv2.magnitude(cv2.Sobel(light, cv2.CV_32F, 1, 0), cv2.Sobel(light, cv2.CV_32F, 0, 1)))
-    maps = [colour, *(colour - blurred for blurred in around), np.stack(slopes, axis=-1)]
-    return np.ascontiguousarray(np.concatenate(maps, axis=-1).transpose(2, 0, 1).astype(np.float16))
+    planes = colour.transpose(2, 0, 1)
+    maps = np.empty((3 + 3 * len(around) + _GRADIENTS, *size), np.float32)
+    maps[:3] = planes
+    for number, blurred in enumerate(around, 1):
+        np.subtract(planes, blurred.transpose(2, 0, 1), out=maps[3 * number : 3 * number + 3])
+    for number, blurred in enumerate(around[:_GRADIENTS], 3 + 3 * len(around)):
+        light = cv2.extractChannel(blurred, 0)
+        maps[number] = cv2.magnitude(cv2.Sobel(light, cv2.CV_32F, 1, 0), cv2.Sobel(light, cv2.CV_32F, 0, 1))
+    return maps
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +93,7 @@ class Looks:
         Args:
             answer: float32 (h, w), logits.
             maps: float32 (K, h, w), what else is known of each place: logits, likeness.
-            detail: float16 (C, h, w), as `detail` gives it.
+            detail: float32 (C, h, w), as `detail` gives it.
             also: bool (h, w), places that the object is known to have, whatever the answer says.
         """
         inside = answer > 0 if also is None else (answer > 0) | also
@@ -236,7 +239,7 @@ def _probability(logits: np.ndarray) -> np.ndarray:
 def _blurred(maps: np.ndarray, sigma: float) -> np.ndarray:
     """A Gaussian blur of float32 (h, w) or (h, w, C); a wide one on a coarser grid."""
     h, w = maps.shape[:2]
-    step = max(1, int(sigma / 2.5))
+    step = max(1, int(sigma / 1.9))
     if step == 1:
         return cv2.GaussianBlur(maps, (0, 0), sigma)
     small = cv2.resize(maps, (max(1, w // step), max(1, h // step)), interpolation=cv2.INTER_AREA)

@@ -110,7 +110,7 @@ class Segmenter:
             image: the reference frame's embedding.
             evidence: of them, as in tracking, `rivalled` by all others.
             masks: their reference masks, bool (H, W).
-            shown: the frame's `detail`, float16 (C, h, w).
+            shown: the frame's `detail`, float32 (C, h, w).
         """
         if not self._settings.correct:
             return
@@ -296,7 +296,7 @@ def _looks(
     """One object's answer, and what is known beside it; None where it has none on the frame.
 
     Args:
-        shown: float16 (C, h, w), `detail` of the part of the grid that the frame covers.
+        shown: float32 (C, h, w), `detail` of the part of the grid that the frame covers.
         also: bool (h, w), places that the object is known to have.
     """
     found, (h, w) = answers.chosen[row], shown.shape[1:]

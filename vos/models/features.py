@@ -97,7 +97,7 @@ class Features:
     Attributes:
         image: the segmenter's own embedding, which its mask decoder reads.
         prior: the map in which objects are looked for; the same object as `image` unless another encoder was chosen.
-        detail: what corrections need of the pixels, float16 (C, h, w) (see `vos.corrections.detail`); None where
+        detail: what corrections need of the pixels, float32 (C, h, w) (see `vos.corrections.detail`); None where
             nothing is corrected.
     """
 
