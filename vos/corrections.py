@@ -33,7 +33,7 @@ _COLOUR = 32.0
 # Logits count within these bounds.
 _LIMIT = 8.0
 # Farther from a mask, in places, nothing is corrected.
-_REACH = 8
+_REACH = 11
 # So many places of all references are kept; a right one is so much less likely among them than a wholly wrong one.
 _SAMPLES, _RIGHT = 4096, 0.05
 # Centres, and the rounds of k-means that make them of the samples.
