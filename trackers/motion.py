@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from vos.models.features import FeatureMap
+from vos.resample import shares
 from vos.types import Frame
 
 # Flow is computed on this many pixels per place of the grid, along each axis.
@@ -31,20 +32,14 @@ class Grid:
     def __init__(self, image: FeatureMap, ratio: int) -> None:
         h, w = image.grid_size
         self.size = h * ratio, w * ratio
-        step = image.stride / ratio
-        rows, columns = (
-            max(1, min(n, round(size / step))) for n, size in zip(self.size, image.input_size, strict=True)
-        )
-        self.covered = rows, columns
+        self.covered = image.covered_of(self.size)
 
     def shares(self, mask: np.ndarray) -> np.ndarray:
         """How much of every place a mask, bool (H, W), covers: float32 (h, w) in [0, 1], 0 in the padding."""
-        shares = np.zeros(self.size, np.float32)
+        whole = np.zeros(self.size, np.float32)
         rows, columns = self.covered
-        # One axis after the other: where it enlarges along either, OpenCV averages along neither and loses pixels.
-        flat = cv2.resize(mask.astype(np.float32), (mask.shape[1], rows), interpolation=cv2.INTER_AREA)
-        shares[:rows, :columns] = cv2.resize(flat, (columns, rows), interpolation=cv2.INTER_AREA)
-        return shares
+        whole[:rows, :columns] = shares(mask, self.covered)
+        return whole
 
     def grey(self, image: np.ndarray) -> np.ndarray:
         """A frame, uint8 RGB (H, W, 3), as flow reads it: uint8, `_FINER` times the covered grid."""

@@ -169,7 +169,7 @@ class VideoPass:
             return self._carried(frame)
         if features is None:
             features = self.encode(frame)
-        if features.detail is None:
+        if features.detail is None and self._segmenter.corrects:
             # Features that another pass has made may lack what this one needs.
             with self.times.stage("encode"):
                 features = replace(features, detail=self._segmenter.detail(frame.image, features.image))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -80,3 +81,10 @@ class _Axis:
         if pixels.start == pixels.stop:
             return slice(0, 0)
         return slice(int(self._first[pixels].min()), int(self._end[pixels].max()))
+
+
+def shares(mask: np.ndarray, size: Size) -> np.ndarray:
+    """How much of every place of a grid (h, w) a mask, bool (H, W), covers: float32 (h, w) in [0, 1]."""
+    # One axis after the other: where it enlarges along either, OpenCV averages along neither and loses pixels.
+    flat = cv2.resize(mask.astype(np.float32), (mask.shape[1], size[0]), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(flat, (size[1], size[0]), interpolation=cv2.INTER_AREA))

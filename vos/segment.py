@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -18,6 +17,7 @@ from vos.evidence import Choice, Hypotheses, choose, completed, hypotheses, rema
 from vos.models.features import FeatureMap
 from vos.models.sam import SegmentAnything
 from vos.personalize import ScaleFit, fit_scale_weights
+from vos.resample import shares
 from vos.settings import DecoderSettings, First
 from vos.types import Candidates, Evidence, Prompts
 
@@ -92,13 +92,17 @@ class Segmenter:
         self._samples = {int(object_id): Samples(**kept) for object_id, kept in state["samples"].items()}
         self._corrections = {int(i): Correction.restored(kept, device) for i, kept in state["corrections"].items()}
 
+    @property
+    def corrects(self) -> bool:
+        """Whether `learn_corrections` and `segment` are to be told a frame's `detail`."""
+        return self._settings.correct and self._settings.first is First.EVIDENCE
+
     def detail(self, pixels: np.ndarray, image: FeatureMap) -> np.ndarray | None:
-        """What `learn` and `segment` are to be told of a frame's pixels, uint8 RGB (H, W, 3); None if nothing."""
-        if not self._settings.correct or self._settings.first is not First.EVIDENCE:
-            return None
-        sides = zip(self._model.mask_size(image), image.grid_size, image.input_size, strict=True)
-        rows, columns = (min(n, max(1, round(size * n / (cells * image.stride)))) for n, cells, size in sides)
-        return detail(pixels, (rows, columns))
+        """What corrections need of a frame's pixels, uint8 RGB (H, W, 3): float32 (C, h, w); None if there are none.
+
+        (h, w) is the part of the logits' grid that the frame covers.
+        """
+        return detail(pixels, image.covered_of(self._model.mask_size(image))) if self.corrects else None
 
     def learn_corrections(
         self, ids: list[int], image: FeatureMap, evidence: Evidence, masks: list[np.ndarray], shown: np.ndarray
@@ -112,11 +116,11 @@ class Segmenter:
             masks: their reference masks, bool (H, W).
             shown: the frame's `detail`, float32 (C, h, w).
         """
-        if not self._settings.correct:
+        if not self.corrects:
             return
         answers = self._answers(image, evidence)
         for row, (object_id, mask) in enumerate(zip(ids, masks, strict=True)):
-            truth = cv2.resize(mask.astype(np.float32), shown.shape[:0:-1], interpolation=cv2.INTER_AREA)
+            truth = shares(mask, (shown.shape[1], shown.shape[2]))
             looks = _looks(answers, row, evidence, shown, truth > 0.5)
             if looks is not None:
                 samples, known = Samples.of(looks, truth), self._samples.get(object_id)

@@ -50,7 +50,12 @@ class FeatureMap:
     @property
     def covered_size(self) -> tuple[int, int]:
         """(h, w) of the part of the grid, from the top left, that the frame covers; the rest is padding."""
-        rows, columns = (max(1, round(size / self.stride)) for size in self.input_size)
+        return self.covered_of(self.grid_size)
+
+    def covered_of(self, grid: tuple[int, int]) -> tuple[int, int]:
+        """The same of another grid (h, w) over the same input."""
+        sides = zip(grid, self.grid_size, self.input_size, strict=True)
+        rows, columns = (max(1, min(n, round(size * n / (cells * self.stride)))) for n, cells, size in sides)
         return rows, columns
 
     @cached_property
