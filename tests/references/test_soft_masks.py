@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from scipy import ndimage
@@ -103,14 +103,15 @@ def test_a_soft_mask_enlarged_pixel_by_pixel_is_one_object() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(2, 255), st.sampled_from([0.0, 1.5, 3.0]), st.booleans(), st.integers(0, 2**20))
+@example(255, 3.0, False, 0)  # 255 without 254
 def test_cells_stay_ids(count: int, gap: float, in_order: bool, seed: int) -> None:
     labels = cells(count, gap=gap, in_order=in_order, seed=seed)
     found = understand(labels.astype(np.uint8))
     present = set(np.unique(labels)) - {0}
     if present == {255}:
         present = {1}
-    if len(present) > 1 and 255 in present and 254 not in present:
-        present.remove(255)
+    if len(present) > 1 and max(present - {255}) < 32:
+        present.discard(255)  # void beside small ids alone
     assert set(found.ids) == present
     if len(present) > 1:
         np.testing.assert_array_equal(found.index_map, np.where(np.isin(labels, list(present)), labels, 0))
