@@ -66,7 +66,9 @@ def detail(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         np.subtract(planes, blurred.transpose(2, 0, 1), out=maps[3 * number : 3 * number + 3])
     for number, blurred in enumerate(around[:_GRADIENTS], 3 + 3 * len(around)):
         light = cv2.extractChannel(blurred, 0)
-        maps[number] = cv2.magnitude(cv2.Sobel(light, cv2.CV_32F, 1, 0), cv2.Sobel(light, cv2.CV_32F, 0, 1))
+        right, down = cv2.Sobel(light, cv2.CV_32F, 1, 0), cv2.Sobel(light, cv2.CV_32F, 0, 1)
+        # Not cv2.magnitude, whose last bit depends on where in memory its arrays are: runs must repeat to the byte.
+        np.sqrt(right * right + down * down, out=maps[number])
     return maps
 
 
