@@ -19,8 +19,9 @@ from vos.models.tiny_vit import unit_cells
 
 # Cells that are kept of a view.
 _VIEW = 128
-# Cells this much nearer than far away in weight are counted one by one; the sum over all others is shared by objects.
-_APART = 0.02
+# Cells whose weight is this much apart from the usual one are counted one by one, a multiple of so many of them (the
+# backend keeps compiled code for every number that it has met); the sum over all others is shared by objects.
+_APART, _ONE_BY_ONE = 0.02, 256
 
 
 class Cells:
@@ -36,6 +37,7 @@ class Cells:
 
     def __init__(self, image: FeatureMap) -> None:
         self.size = image.covered_size
+        self._dtype = image.computed_in
         h, w = self.size
         parts = [unit_cells(image.features[None, :, :h, :w])[0].flatten(1)]
         if image.stages is not None:
@@ -48,8 +50,12 @@ class Cells:
     def gram(self) -> torch.Tensor:
         """x' x over all cells, (D + 1, D + 1); made when first asked for."""
         if self._gram is None:
-            self._gram = self.x.T @ self.x
+            self._gram = self.products(self.x, self.x)
         return self._gram
+
+    def products(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """x' y, float32 (D, D), of float32 (n, D) each, as precisely as the features were computed."""
+        return (x.T.to(self._dtype) @ y.to(self._dtype)).float()
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +77,8 @@ class Sums:
         """
         own = share > 0.5
         away = torch.from_numpy(to_nearest(own.cpu().numpy())).to(own.device)
-        apart = 1 + near * torch.exp(-away / 4)
-        inside, outside = torch.where(own, share, 0).flatten(), torch.where(own, 0, (1 - share) * apart).flatten()
+        beside = 1 + near * torch.exp(-away / 4)
+        inside, outside = torch.where(own, share, 0).flatten(), torch.where(own, 0, (1 - share) * beside).flatten()
         if trust is not None:
             inside, outside = inside * trust.flatten(), outside * trust.flatten()
         inside, outside = (side / side.sum().clamp(min=1e-3) for side in (inside, outside))
@@ -80,10 +86,11 @@ class Sums:
         y = (2 * share - 1).flatten()
         # What most cells far away weigh; the others are corrected for it.
         common = weight.median()
-        which = ((weight - common).abs() > _APART * common).nonzero()[:, 0]
+        apart = (weight - common).abs()
+        count = -(-int((apart > _APART * common).sum()) // _ONE_BY_ONE) * _ONE_BY_ONE
+        which = apart.topk(min(count, len(apart))).indices
         x, extra = cells.x[which], (weight - common)[which]
-        gram = common * cells.gram + (x * extra[:, None]).T @ x
-        return cls(gram, cells.x.T @ (weight * y))
+        return cls(common * cells.gram + cells.products(x * extra[:, None], x), cells.x.T @ (weight * y))
 
     def to(self, device: torch.device) -> Sums:
         return Sums(self.gram.to(device), self.target.to(device))

@@ -85,6 +85,11 @@ class _Axis:
 
 def shares(mask: np.ndarray, size: Size) -> np.ndarray:
     """How much of every place of a grid (h, w) a mask, bool (H, W), covers: float32 (h, w) in [0, 1]."""
-    # One axis after the other: where it enlarges along either, OpenCV averages along neither and loses pixels.
-    flat = cv2.resize(mask.astype(np.float32), (mask.shape[1], size[0]), interpolation=cv2.INTER_AREA)
+    flat = np.zeros((size[0], mask.shape[1]), np.float32)
+    columns = np.flatnonzero(mask.any(axis=0))
+    if columns.size:
+        # One axis after the other: where it enlarges along either, OpenCV averages along neither and loses pixels.
+        held = slice(int(columns[0]), int(columns[-1]) + 1)
+        part = mask[:, held].astype(np.float32)
+        flat[:, held] = cv2.resize(part, (part.shape[1], size[0]), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.resize(flat, (size[1], size[0]), interpolation=cv2.INTER_AREA))

@@ -53,6 +53,19 @@ def test_the_sums_are_those_of_the_plain_weighted_regression(share: np.ndarray, 
     np.testing.assert_allclose(left, 0, atol=1e-3)
 
 
+def test_sums_are_as_precise_as_the_features() -> None:
+    share = torch.zeros(GRID)
+    share[2:6, 3:9] = 1
+    noise = torch.Generator().manual_seed(3)
+    exact = _map(torch.randn(24, *GRID, generator=noise))
+    rounded = replace(exact, computed_in=torch.bfloat16)
+    a, b = (Sums.of(Cells(image), share, 3.0) for image in (exact, rounded))
+    assert not torch.equal(a.gram, b.gram)
+    assert b.gram.dtype == torch.float32
+    torch.testing.assert_close(b.gram, a.gram, atol=0.01 * float(a.gram.abs().max()), rtol=0)
+    assert torch.equal(a.target, b.target)
+
+
 def test_a_planted_object_is_told_from_the_rest_and_later_frames_too() -> None:
     noise = torch.Generator().manual_seed(1)
     own = torch.zeros(GRID, dtype=torch.bool)

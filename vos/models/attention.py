@@ -36,10 +36,10 @@ def write(
     values: torch.Tensor,
     keep: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Attention of cells, queries `at` (n, P, C), to tokens, keys and values (n, T, C), added to `cells` (n, P, C)."""
+    """Attention of cells, queries `at` (n, P, C), to tokens, keys and values (n, T, C), added to `cells`, in place."""
     k = _split(module, module.k_proj(keys)) * _scale(module)
     scores = _onto(module, module.q_proj, k) @ at.transpose(1, 2)
-    return torch.baddbmm(cells, *_spread(module, scores, k, values, keep))
+    return cells.baddbmm_(*_spread(module, scores, k, values, keep))
 
 
 class SharedMap:
@@ -87,12 +87,13 @@ class SharedMap:
         k = _split(module, module.k_proj(keys)) * _scale(module)
         scores = _per_head(k, self._queries).flatten(1, 2)
         scores = scores + (_onto(module, module.q_proj, k) @ basis.T) @ added.transpose(1, 2)
+        n = len(keys)
+        cells = self._cells.expand(n, -1, -1)
         if added.shape[1] == 1:
-            cells = self._cells + added @ basis
+            cells = cells + added @ basis
         else:
-            n = len(added)
-            cells = torch.baddbmm(self._cells.expand(n, -1, -1), added, basis.expand(n, -1, -1))
-        return torch.baddbmm(cells, *_spread(module, scores, k, values, keep))
+            cells = torch.baddbmm(cells, added, basis.expand(n, -1, -1))
+        return cells.baddbmm_(*_spread(module, scores, k, values, keep))
 
 
 def _spread(

@@ -117,20 +117,21 @@ class BatchedDecoder:
             keep = torch.cat([valid.new_ones(n, len(own)), valid], dim=1)[:, None, None]
         h, w = image.grid_size
         step = max(1, _CELLS_AT_ONCE // (h * w)) if tokens.device.type == "cpu" else n
-        pieces = []
+        logits = torch.full((n, len(own) - 2, *self.mask_size(image)), _OUTSIDE, device=tokens.device)
+        scores = []
         for start in range(0, n, step):
             some = slice(start, start + step)
-            pieces.append(
+            scores.append(
                 self._decode(
                     image,
                     tokens[some],
                     None if keep is None else keep[some],
                     None if mask_logits is None else mask_logits[some].to(self._dtype),
                     None if windows is None else windows[some],
+                    logits[some],
                 )
             )
-        logits, scores = (torch.cat(parts) for parts in zip(*pieces, strict=True))
-        return Candidates(logits.float(), scores.float())
+        return Candidates(logits, torch.cat(scores).float())
 
     def _decode(
         self,
@@ -139,8 +140,9 @@ class BatchedDecoder:
         keep: torch.Tensor | None,
         mask_logits: torch.Tensor | None,
         windows: Sequence[Window] | None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows that are computed together: tokens (n, T, C) -> logits (n, 3, 4 h, 4 w), scores (n, 3)."""
+        logits: torch.Tensor,
+    ) -> torch.Tensor:
+        """Rows that are computed together: tokens (n, T, C) -> scores (n, 3), and logits (n, 3, 4 h, 4 w) in place."""
         decoder = self._decoder
         hidden, cells = self._attend(self._shared(image), tokens, keep, *self._embed_dense(mask_logits))
         scores = decoder.iou_prediction_head(hidden[:, 0])[:, 1:]
@@ -149,9 +151,13 @@ class BatchedDecoder:
         kernels = torch.stack([mlp(hidden[:, 1 + k]) for k, mlp in enumerate(mlps)], 1).transpose(1, 2)
         grid = image.grid_size
         if cells.device.type != "cpu":
-            logits = _unshuffled(self._upscale(cells) @ kernels[:, None], grid)
-            return _outside(logits, windows), scores
-        logits = cells.new_full((len(cells), len(mlps), 4 * grid[0], 4 * grid[1]), _OUTSIDE)
+            found = _unshuffled(self._upscale(cells) @ kernels[:, None], grid)
+            if windows is None:
+                logits[:] = found
+            else:
+                for row, window in enumerate(windows):
+                    _within(logits[row], window)[:] = _within(found[row], window)
+            return scores
         whole = slice(0, grid[0]), slice(0, grid[1])
         for row, (y, x) in enumerate(windows or [whole] * len(cells)):
             part = cells[row].unflatten(0, grid)[y, x]
@@ -161,7 +167,7 @@ class BatchedDecoder:
             steps = padded.split(_UPSCALED_AT_ONCE)
             small = torch.cat([self._upscale(step) @ kernels[row] for step in steps])[:count]
             _within(logits[row], (y, x))[:] = _unshuffled(small[None], part.shape[:2])[0]
-        return logits, scores
+        return scores
 
     def _embed_sparse(self, prompts: Prompts, image: FeatureMap) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens (N, T, C) and which of them count, bool (N, T).
@@ -277,16 +283,6 @@ def _within(logits: torch.Tensor, window: Window) -> torch.Tensor:
     """The part of logits (k, 4 h, 4 w) in a window of cells."""
     y, x = (slice(4 * part.start, 4 * part.stop) for part in window)
     return logits[:, y, x]
-
-
-def _outside(logits: torch.Tensor, windows: Sequence[Window] | None) -> torch.Tensor:
-    """Logits (n, k, 4 h, 4 w), overwritten outside of the windows."""
-    if windows is None:
-        return logits
-    kept = torch.full_like(logits, _OUTSIDE)
-    for row, window in enumerate(windows):
-        _within(kept[row], window)[:] = _within(logits[row], window)
-    return kept
 
 
 def _unshuffled(x: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:

@@ -54,29 +54,32 @@ class ImageEncoder:
             last part is its attribute `neck`.
         encoding: how to run it.
         device: where.
+
+    Attributes:
+        dtype: of matrix products and convolutions.
     """
 
     def __init__(self, network: Any, encoding: Encoding, device: torch.device) -> None:
         self._encoding = encoding
         self._device = device
-        self._dtype = DTYPES[encoding.precision]
+        self.dtype = DTYPES[encoding.precision]
         if isinstance(network, ImageEncoderViT):
             network = VitEncoder(network, encoding.input_size // STRIDE)
         self._layout = torch.channels_last if encoding.channels_last else torch.contiguous_format
-        self._casts = self._dtype is not torch.float32
+        self._casts = self.dtype is not torch.float32
         network = network.eval().requires_grad_(False)
         if isinstance(network, TinyVitEncoder):
             network.keep_stages = encoding.stages
             if encoding.channels_last:
                 network.fold()
             if self._casts:
-                network.round_to(self._dtype)
+                network.round_to(self.dtype)
                 self._casts = False
         elif self._casts:
             for module in network.modules():
                 # What autocast would convert on every frame; sums over blocks and normalisations stay in float32.
                 if isinstance(module, (nn.Linear, nn.Conv2d)):
-                    module.to(self._dtype)
+                    module.to(self.dtype)
             network.neck = _InFloat32(network.neck)
         network = network.to(device).to(memory_format=self._layout)
         self._network: Any = torch.compile(network, dynamic=False) if encoding.compile else network
@@ -134,7 +137,7 @@ class ImageEncoder:
     def _autocast(self) -> AbstractContextManager[Any]:
         if not self._casts:
             return nullcontext()
-        return torch.autocast(self._device.type, self._dtype)
+        return torch.autocast(self._device.type, self.dtype)
 
 
 class _InFloat32(nn.Module):

@@ -26,6 +26,7 @@ class FeatureMap:
             of (h, w). SAM goes through 4 x and 16 x (its `postprocess_masks` on a prior already enlarged 4 times).
         stages: float32 (D, h, w), what the encoder's earlier stages see of each cell, every stage's channels centred
             and of unit length; None where that is not kept.
+        computed_in: of the network that made them; what is computed of them need not be more precise.
     """
 
     features: torch.Tensor
@@ -34,6 +35,7 @@ class FeatureMap:
     stride: int
     steps: tuple[int, ...] = ()
     stages: torch.Tensor | None = None
+    computed_in: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
         if self.features.ndim != 3:

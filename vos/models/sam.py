@@ -150,7 +150,9 @@ class SegmentAnything:
         input_size = self.encoder.input_size(frame_size)
         steps = (STRIDE // _RATIO, STRIDE)
         stages = embedding[_CHANNELS:] if len(embedding) > _CHANNELS else None
-        return FeatureMap(embedding[:_CHANNELS], frame_size, input_size, STRIDE, steps=steps, stages=stages)
+        return FeatureMap(
+            embedding[:_CHANNELS], frame_size, input_size, STRIDE, steps, stages, computed_in=self.encoder.dtype
+        )
 
     def _embed(self, image: np.ndarray) -> torch.Tensor:
         return self.encoder.embed(self.encoder.prepare(image))

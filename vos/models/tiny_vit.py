@@ -15,7 +15,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from segment_anything.modeling.common import LayerNorm2d
-from timm.models.tiny_vit import Attention, ConvNorm, TinyVitBlock
+from timm.models.tiny_vit import Attention, ConvNorm, MBConv, TinyVitBlock
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -27,6 +27,10 @@ _UNUSED = ("norm_head.", "head.")
 # Most memory is taken in the first stage, where maps are largest, for less than half of the time: threads that encode
 # side by side take turns in it.
 _FIRST_STAGE = Lock()
+
+# On a CPU, rows of the first stage, and pairs of places in windows, that are worked on at a time: what is in between
+# stays in its cache and in memory that was used before.
+_STRIP, _PAIRS_AT_ONCE = 20, 1_000_000
 
 
 class TinyVitEncoder(nn.Module):
@@ -66,6 +70,8 @@ class TinyVitEncoder(nn.Module):
         for module in self.body.modules():
             if isinstance(module, ConvNorm) and isinstance(module.bn, nn.BatchNorm2d):
                 module.conv, module.bn = fuse_conv_bn_eval(module.conv.eval(), module.bn.eval()), nn.Identity()
+        first = self.body.stages[0]
+        first.blocks = nn.Sequential(*(_InStrips(b) if isinstance(b, MBConv) else b for b in first.blocks))
 
     def round_to(self, dtype: torch.dtype) -> None:
         """Compute and give half precision from now on, folded, but for the neck's norms.
@@ -95,8 +101,36 @@ class TinyVitEncoder(nn.Module):
         return [unit_cells(F.adaptive_avg_pool2d(x, grid))] if self.keep_stages else []
 
 
+class _InStrips(nn.Module):
+    """An inverted bottleneck whose batch norms are folded; on a CPU a few rows at a time, the same numbers.
+
+    Its maps are four times as wide as what it reads and gives, and those of a whole frame fit in no cache.
+    """
+
+    def __init__(self, block: MBConv) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
+            return self.block(x)
+        block, height = self.block, x.shape[2]
+        spread = block.conv2.conv
+        given = torch.empty_like(x)
+        for top in range(0, height, _STRIP):
+            end = min(top + _STRIP, height)
+            above, below = min(top, 1), min(height - end, 1)
+            wide = block.act1(block.conv1(x[:, :, top - above : end + below]))
+            if not (above and below):
+                wide = F.pad(wide, (0, 0, 1 - above, 1 - below))
+            wide = F.conv2d(wide, spread.weight, spread.bias, padding=(0, 1), groups=spread.groups)
+            strip = block.conv3(block.act2(wide))
+            given[:, :, top:end] = block.act3(strip.add_(x[:, :, top:end]))
+        return given
+
+
 class _WindowAttention(Attention):
-    """timm's, in the form in which PyTorch has a fused kernel for it in half precision."""
+    """timm's, in the forms that are fastest in half precision: a fused kernel or, on a CPU, plain products."""
 
     @classmethod
     def like(cls, other: Any, dim: int) -> _WindowAttention:
@@ -106,6 +140,23 @@ class _WindowAttention(Attention):
         bias = super().get_attention_biases(device)
         # In float32 the kernels are as fast, and this one adds up in the official program's order.
         return bias if bias.dtype is torch.float32 else bias[None]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.device.type != "cpu" or x.dtype is torch.float32 or torch.compiler.is_compiling():
+            return super().forward(x)
+        bias = self.get_attention_biases(x.device)[0]
+        pairs = bias.numel()
+        parts = self.qkv(self.norm(x)).split(max(1, _PAIRS_AT_ONCE // pairs))
+        return self.proj(torch.cat([self._attended(part, bias) for part in parts]))
+
+    def _attended(self, qkv: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """Of windows' projections (n, P, H 3 c), with biases (H, P, P), what their places take up: (n, P, H c)."""
+        n, places, _ = qkv.shape
+        heads = qkv.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        q, k, v = (part.flatten(0, 1) for part in heads.split([self.key_dim, self.key_dim, self.val_dim], dim=3))
+        scores = ((q * self.scale) @ k.transpose(1, 2)).unflatten(0, (n, -1)).add_(bias)
+        taken = scores.softmax(-1).flatten(0, 1) @ v
+        return taken.unflatten(0, (n, -1)).transpose(1, 2).reshape(n, places, -1)
 
 
 class _GeluInPlace(nn.Module):
