@@ -19,6 +19,7 @@ rm -f $here/*.json
 vos bench reference --presets persam,persam-f,best,fast --objects 1,10 --frames 8 --plain-frames 2 --rounds 1 \
     --fit-steps 50 --json $here/reference.json
 vos bench reference --presets best,fast --objects 1 --frames 16 --plain-frames 2 --rounds 5 --json $here/targets.json
+vos bench --presets persam,persam-f,best,fast --objects 1,10 --json $here/objects.json
 for size in 1280 1024 768 640 512; do
     vos bench --presets best --set input_size=$size --precisions float32,bfloat16 --frames 8 --json $here/size-$size.json
 done
