@@ -54,7 +54,7 @@ class Cells:
         return self._gram
 
     def products(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """x' y, float32 (D, D), of float32 (n, D) each, as precisely as the features were computed."""
+        """x' y, float32 (d, d), of float32 (n, d) each, as precisely as the features were computed."""
         return (x.T.to(self._dtype) @ y.to(self._dtype)).float()
 
 

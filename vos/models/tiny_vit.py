@@ -24,8 +24,8 @@ _STEM = {"patch_embed.seq.0.": "patch_embed.conv1.", "patch_embed.seq.2.": "patc
 _DOWNSAMPLE = re.compile(r"^layers\.(\d+)\.downsample\.")
 _LAYER = re.compile(r"^layers\.")
 _UNUSED = ("norm_head.", "head.")
-# Most memory is taken in the first stage, where maps are largest, for less than half of the time: threads that encode
-# side by side take turns in it.
+# Maps are largest in the first stage and before it: threads that encode side by side take turns there, which costs no
+# time and saves memory.
 _FIRST_STAGE = Lock()
 
 # On a CPU, rows of the first stage, and pairs of places in windows, that are worked on at a time: what is in between
@@ -102,7 +102,7 @@ class TinyVitEncoder(nn.Module):
 
 
 class _InStrips(nn.Module):
-    """An inverted bottleneck whose batch norms are folded; on a CPU a few rows at a time, the same numbers.
+    """An inverted bottleneck whose batch norms are folded, (B, C, h, w) to the same; on a CPU a few rows at a time.
 
     Its maps are four times as wide as what it reads and gives, and those of a whole frame fit in no cache.
     """
@@ -145,8 +145,7 @@ class _WindowAttention(Attention):
         if x.device.type != "cpu" or x.dtype is torch.float32 or torch.compiler.is_compiling():
             return super().forward(x)
         bias = self.get_attention_biases(x.device)[0]
-        pairs = bias.numel()
-        parts = self.qkv(self.norm(x)).split(max(1, _PAIRS_AT_ONCE // pairs))
+        parts = self.qkv(self.norm(x)).split(max(1, _PAIRS_AT_ONCE // bias.numel()))
         return self.proj(torch.cat([self._attended(part, bias) for part in parts]))
 
     def _attended(self, qkv: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
