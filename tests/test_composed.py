@@ -84,14 +84,21 @@ def test_what_passes_behind_a_wall_is_not_shown_and_is_found_again(
 
 
 @pytest.mark.parametrize(
-    ("name", "frames"), [("over-camel-dance-twirl", 14), ("behind-camel", 46), ("away-blackswan-bmx-trees", 32)]
+    ("name", "frames", "least"),
+    [
+        ("over-camel-dance-twirl", 14, 0.8),
+        ("over-blackswan-bmx-trees", 24, 0.7),
+        ("behind-camel", 46, 0.8),
+        ("behind-soapbox", 34, 0.8),
+        ("away-blackswan-bmx-trees", 32, 0.8),
+    ],
 )
 def test_composed_of_real_sequences(
-    tracked: Callable[[Shots], tuple[Continuity, list[float]]], shared: Path, name: str, frames: int
+    tracked: Callable[[Shots], tuple[Continuity, list[float]]], shared: Path, name: str, frames: int, least: float
 ) -> None:
     (found,) = matching(open_dataset(shared / "davis", year=2016), [name], frames)
     total, ious = tracked(list(found.shots()))
     assert total.swaps == 0
     assert total.ghosts == 0
     assert total.met == total.returns == (not name.startswith("over"))
-    assert np.mean(ious) > 0.8
+    assert np.mean(ious) > least

@@ -43,6 +43,7 @@ def _evidence(
         belief if carried is None else np.stack(carried),
         likeness,
         likeness,
+        likeness,
         np.full(n, least, np.float32),
         np.full(n, area, np.float32),
         (None,) * n if views is None else views,

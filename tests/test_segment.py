@@ -197,6 +197,7 @@ def test_evidence_is_one_call_and_what_agrees_with_it_wins() -> None:
         carried,
         np.sign(belief),
         np.sign(belief),
+        np.sign(belief),
         np.zeros(1, np.float32),
         np.full(1, 64, np.float32),
         (None,),
@@ -222,7 +223,8 @@ def test_what_the_decoder_lacks_of_a_reference_is_added_to_later_answers(tmp_pat
     pixels[square], pixels[hole] = 200, (220, 30, 30)
     belief = np.where(square, 6, -6).astype(np.float32)[None]
     zero, area = np.zeros(1, np.float32), np.full(1, 144, np.float32)
-    evidence = Evidence(belief, belief, np.sign(belief), np.sign(belief), zero, area, (None,), zero)
+    like = np.sign(belief)
+    evidence = Evidence(belief, belief, like, like, like, zero, area, (None,), zero)
     prompts = Prompts(
         np.zeros((1, 0, 2), np.float32), np.zeros((1, 0), np.int8), np.full((1, 4), NAN, np.float32), evidence
     )
@@ -261,7 +263,7 @@ def test_evidence_that_speaks_for_nothing_asks_for_nothing() -> None:
     model = HandModel([], [])
     nothing = np.full((1, *SIZE), -6, np.float32)
     zero = np.zeros(1, np.float32)
-    evidence = Evidence(nothing, nothing, nothing, nothing, zero, zero, (None,), zero)
+    evidence = Evidence(nothing, nothing, nothing, nothing, nothing, zero, zero, (None,), zero)
     prompts = Prompts(
         np.zeros((1, 0, 2), np.float32), np.zeros((1, 0), np.int8), np.full((1, 4), NAN, np.float32), evidence
     )

@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 
+from trackers.absence import Absence
 from trackers.appearance import Cells, Sums, alike, likeness, recalled, solve, view
+from trackers.known import Known
 from trackers.motion import Grid, Motion, Motions
 from vos.distance import to_nearest
 from vos.evidence import contrast, prompts_of
@@ -80,57 +82,19 @@ class MemorySettings(BaseModel):
 
 
 @dataclass(frozen=True, eq=False)
-class _Object:
-    """One object.
-
-    Attributes:
-        reference: sums over its reference frames, their mean.
-        references: how many those are.
-        recent: sums over the frames that were learnt; None before the first.
-        first, now: the classifier of the references alone, and the one with memory, float32 (D + 1,).
-        logits: float32 (h, w), the last frame's, limited to +-6 and to the final mask.
-        area: places of the grid that the object usually takes.
-        largest: those that it took at most, slowly forgotten.
-        sure: how much of the last mask looked like the object, and of the object was in it, in [0, 1].
-        hold: how much the last mask ties the object to its place, in [0, 1]: `sure`, but growing slowly.
-        lost: it had no mask in the last frame.
-        cut_off: it has had none since the last cut.
-        contrast: what is usual; None before the first frame that was tracked.
-        view: cells of it on the last frame that was learnt, or given, float32 (P, D) (see `trackers.appearance.view`).
-        recall: how much of its view the frames after it usually show; None before the first.
-        passed: frames that could have been learnt since the last that was.
-    """
-
-    reference: Sums
-    references: int
-    recent: Sums | None
-    first: torch.Tensor
-    now: torch.Tensor
-    logits: np.ndarray
-    area: float
-    largest: float
-    view: torch.Tensor
-    sure: float = 1.0
-    hold: float = 1.0
-    lost: bool = False
-    cut_off: bool = False
-    contrast: float | None = None
-    recall: float | None = None
-    passed: int = 0
-
-
-@dataclass(frozen=True, eq=False)
 class _Seen:
     """What is made of a frame once, however many objects there are.
 
     Attributes:
         given: objects whose mask was given on this frame.
+        absences: of objects, as they are carried here; filled in as they are asked for.
     """
 
     frame: Frame
     cells: Cells
     grid: Grid
     given: set[int] = field(default_factory=set)
+    absences: dict[int, Absence | None] = field(default_factory=dict)
 
 
 class MemoryTracker:
@@ -139,7 +103,7 @@ class MemoryTracker:
     Appearance: a classifier of grid cells in closed form, of the references and of recent frames. Motion: dense flow
     (DIS, OpenCV) carries the last logits; a place counts less the farther it is from them. How much they tie the object
     to its place falls with the mask's likeness and with its area, so that an object that is covered is looked for ever
-    farther away, and one that is lost everywhere. After a cut, motion says nothing.
+    farther away, and one that is lost everywhere but in what was seen beside it. After a cut, motion says nothing.
 
     The memory learns from a frame if its mask agrees with what was believed and stands out from what is beside it, for
     the references' classifier, as it usually does.
@@ -150,7 +114,7 @@ class MemoryTracker:
     def __init__(self, settings: MemorySettings) -> None:
         self._settings = settings
         self._motions = Motions()
-        self._objects: dict[int, _Object] = {}
+        self._objects: dict[int, Known] = {}
         self._seen: _Seen | None = None
         self._evidence: Evidence | None = None
 
@@ -166,12 +130,12 @@ class MemoryTracker:
         count = 1 if known is None else known.references + 1
         reference = sums if known is None else known.reference.mixed(sums, 1 / count)
         recent = None if known is None else known.recent
-        first, now = solve(reference, self._settings.damping), self._solved(reference, recent)
+        first, now = self._solved(reference, None), self._solved(reference, recent)
         area = float(shares.sum())
         logits = (2 * shares - 1) * _SURE
         shown = view(seen.cells, share)
         seen.given.add(object_id)
-        self._objects[object_id] = _Object(reference, count, recent, first, now, logits, area, area, shown)
+        self._objects[object_id] = Known(reference, count, recent, first, now, logits, area, area, shown)
         self._evidence = None
 
     def locate(self, frame: Frame, features: Features) -> Prompts:
@@ -198,42 +162,11 @@ class MemoryTracker:
         self._seen, self._evidence = None, None
 
     def state(self) -> dict[str, Any]:
-        kept = (
-            "references",
-            "logits",
-            "area",
-            "largest",
-            "sure",
-            "hold",
-            "lost",
-            "cut_off",
-            "contrast",
-            "recall",
-            "passed",
-        )
-        objects = {
-            str(i): {
-                **{name: getattr(known, name) for name in kept},
-                "reference": _plain(known.reference),
-                "recent": _plain(known.recent),
-                "view": known.view.cpu().numpy(),
-            }
-            for i, known in self._objects.items()
-        }
+        objects = {str(object_id): known.state() for object_id, known in self._objects.items()}
         return {"objects": objects, "last": self._motions.last}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        for i, kept in state["objects"].items():
-            reference, recent = _sums(kept["reference"]), _sums(kept["recent"])
-            assert reference is not None
-            learnt = {
-                "reference": reference,
-                "recent": recent,
-                "first": solve(reference, self._settings.damping),
-                "now": self._solved(reference, recent),
-                "view": torch.tensor(kept["view"]),
-            }
-            self._objects[int(i)] = _Object(**{**kept, **learnt})
+        self._objects = {int(i): Known.restored(kept, self._solved) for i, kept in state["objects"].items()}
         self._motions.last = state["last"]
 
     def _look(self, frame: Frame, features: Features) -> _Seen:
@@ -242,14 +175,10 @@ class MemoryTracker:
             self._seen, self._evidence = _Seen(frame, Cells(features.image), grid), None
         return self._seen
 
-    def _known(self, object_id: int, device: torch.device) -> _Object | None:
+    def _known(self, object_id: int, device: torch.device) -> Known | None:
         """An object with its sums on the device where frames are, which a restored state does not know."""
         known = self._objects.get(object_id)
-        if known is None or known.reference.gram.device == device:
-            return known
-        recent = None if known.recent is None else known.recent.to(device)
-        first, now, shown = known.first.to(device), known.now.to(device), known.view.to(device)
-        return replace(known, reference=known.reference.to(device), recent=recent, first=first, now=now, view=shown)
+        return None if known is None else known.to(device)
 
     def _solved(self, reference: Sums, recent: Sums | None) -> torch.Tensor:
         mixed = reference if recent is None else reference.mixed(recent, self._settings.recent)
@@ -260,17 +189,20 @@ class MemoryTracker:
         objects, cells, grid = list(self._objects.values()), seen.cells, seen.grid
         if not objects:
             none, nobody = np.zeros((0, *grid.size), np.float32), np.zeros(0, np.float32)
-            return Evidence(none, none, none, none, nobody, nobody, (), nobody)
+            return Evidence(none, none, none, none, none, nobody, nobody, (), nobody)
         now, first = (
             _on_grid(likeness(cells, torch.stack(weights).to(cells.x.device)), cells, grid)
             for weights in ([known.now for known in objects], [known.first for known in objects])
         )
         motion = self._motions.to(seen.frame, grid)
         carried = np.stack([self._carried(i, seen, motion) for i in self._objects])
+        unlike = [self._unlike(i, seen) for i in self._objects]
         belief = np.stack(
             [
-                self._belief(known, like, where, motion, grid)
-                for known, like, where in zip(objects, now, carried, strict=True)
+                self._belief(known, like, less, where, elsewhere, motion, grid)
+                for known, like, less, where, elsewhere in zip(
+                    objects, now, unlike, carried, _others(carried), strict=True
+                )
             ]
         )
         cut = seen.frame.cut and self._motions.last is not None
@@ -293,6 +225,7 @@ class MemoryTracker:
             carried,
             now,
             first,
+            np.stack([like if less is None else like - less for like, less in zip(now, unlike, strict=True)]),
             (settings.least + settings.return_margin * loose).astype(np.float32),
             np.array([known.area for known in objects], dtype=np.float32),
             tuple(views),
@@ -310,13 +243,37 @@ class MemoryTracker:
             return np.full_like(known.logits, -_SURE)
         return known.logits
 
+    def _absence(self, object_id: int, seen: _Seen) -> Absence | None:
+        """Where an object is not on this frame; None if nothing says so."""
+        if object_id not in seen.absences:
+            known, motion = self._objects[object_id], self._motions.to(seen.frame, seen.grid)
+            unknown = known.cut_off or object_id in seen.given
+            last = known.absence or Absence.beside(known.logits)
+            seen.absences[object_id] = None if motion is None or unknown else last.carried(motion)
+        return seen.absences[object_id]
+
+    def _unlike(self, object_id: int, seen: _Seen) -> np.ndarray | None:
+        """How much less like an object places are than they look: the more, the less of it was in view."""
+        known = self._objects[object_id]
+        absence = self._absence(object_id, seen) if known.hold < 1 else None
+        return None if absence is None else np.float32(1 - known.hold) * absence.unlike(known.largest)
+
     def _belief(
-        self, known: _Object, like: np.ndarray, carried: np.ndarray, motion: Motion | None, grid: Grid
+        self,
+        known: Known,
+        like: np.ndarray,
+        unlike: np.ndarray | None,
+        carried: np.ndarray,
+        others: np.ndarray,
+        motion: Motion | None,
+        grid: Grid,
     ) -> np.ndarray:
-        """Log-odds that a place is the object's, float32 (h, w)."""
+        """Log-odds that a place is the object's, float32 (h, w); `others`, bool (h, w), is where others are carried."""
         settings, hold = self._settings, known.hold
         limit = 1.25 * settings.appearance
         looks = np.clip(settings.appearance * like, -limit, limit)
+        if unlike is not None:
+            looks -= settings.appearance * unlike
         inside = carried > 0
         if not inside.any():
             return looks
@@ -325,7 +282,8 @@ class MemoryTracker:
             rows, columns = grid.covered
             trust[:rows, :columns] = motion.trust
         away = np.minimum(settings.away_limit, settings.away * to_nearest(inside) / max(4.0, math.sqrt(known.largest)))
-        beyond = np.clip(-carried, 0, 4) / 4
+        # Another that leaves may uncover what is this one's own.
+        beyond = np.where(others, 0, np.clip(-carried, 0, 4) / 4)
         against = hold * away + settings.beside * trust * beyond
         # An object that is all there, and whose motion is clear, grows by being carried; what comes up beside it is
         # another. One of which a part was covered may get it back.
@@ -334,7 +292,7 @@ class MemoryTracker:
         against += settings.outside * hold * whole * clear * beyond
         return looks + np.where(inside, hold * settings.motion * trust * np.clip(carried, 0, 4), -against)
 
-    def _after(self, known: _Object, found: ObjectResult, result: FrameResult, evidence: Evidence) -> _Object:
+    def _after(self, known: Known, found: ObjectResult, result: FrameResult, evidence: Evidence) -> Known:
         """An object after a frame, from its final mask and its own row of the evidence."""
         assert self._seen is not None
         cells, grid, settings = self._seen.cells, self._seen.grid, self._settings
@@ -343,7 +301,9 @@ class MemoryTracker:
         inside = logits > 0
         if not inside.any():
             cut_off = known.cut_off or self._seen.frame.cut
-            return replace(known, logits=logits, sure=0.0, hold=0.0, lost=True, cut_off=cut_off)
+            absence = self._absence(found.id, self._seen)
+            gone = None if absence is None or cut_off else absence.gone(known.logits)
+            return replace(known, logits=logits, sure=0.0, hold=0.0, lost=True, cut_off=cut_off, absence=gone)
         taken = float(shares.sum())
         largest = max(_LARGEST_KEPT * known.largest, taken)
         area = 0.9 * known.area + 0.1 * taken
@@ -351,7 +311,15 @@ class MemoryTracker:
         sure = float(np.clip(like[inside].mean() / _LIKE, 0, 1) * np.clip(_HELD * taken / largest, 0, 1))
         hold = min(sure, known.hold + _REGAINED)
         after = replace(
-            known, logits=logits, area=area, largest=largest, sure=sure, hold=hold, lost=False, cut_off=False
+            known,
+            logits=logits,
+            area=area,
+            largest=largest,
+            sure=sure,
+            hold=hold,
+            lost=False,
+            cut_off=False,
+            absence=Absence.beside(logits, hold, self._absence(found.id, self._seen)) if hold < 1 else None,
         )
         standing = float(contrast(torch.from_numpy(first), torch.from_numpy(inside)[None], area)[0])
         usual = standing if known.contrast is None else known.contrast
@@ -374,6 +342,13 @@ class MemoryTracker:
         (h, w), ratio = cells.size, RATIO
         averaged = shares[: h * ratio, : w * ratio].reshape(h, ratio, w, ratio).mean(axis=(1, 3))
         return torch.from_numpy(_at_least_one(averaged)).to(cells.x.device)
+
+
+def _others(carried: np.ndarray) -> np.ndarray:
+    """Where other objects are, and next to it: logits float32 (N, h, w) -> bool (N, h, w)."""
+    held = carried > 0
+    others = held.sum(axis=0, dtype=np.uint8) - held
+    return np.stack([cv2.dilate(one, np.ones((3, 3), np.uint8)) > 0 for one in others])
 
 
 def _at_least_one(shares: np.ndarray) -> np.ndarray:
@@ -400,12 +375,3 @@ def _on_grid(maps: torch.Tensor, cells: Cells, grid: Grid, ratio: int = RATIO) -
         maps = F.interpolate(maps[:, None], (ratio * h, ratio * w), mode="bilinear", align_corners=False)[:, 0]
     whole[:, : ratio * h, : ratio * w] = maps.cpu().numpy()
     return whole
-
-
-def _plain(sums: Sums | None) -> list[np.ndarray] | None:
-    return None if sums is None else [sums.gram.cpu().numpy(), sums.target.cpu().numpy()]
-
-
-def _sums(kept: list[np.ndarray] | None) -> Sums | None:
-    # Copied, so that they lie in memory as they did: solvers round otherwise where rows are aligned otherwise.
-    return None if kept is None else Sums(torch.tensor(kept[0]), torch.tensor(kept[1]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -17,6 +17,8 @@ from vos.types import Frame
 _FINER = 2
 # Trust in a vector halves where forth and back differ by about this many pixels, and more for longer ones.
 _RELATIVE, _ABSOLUTE = 0.02, 1.0
+# Brightness, 0 to 255, that a thing may change by from frame to frame, and the blur in which it is compared, in places.
+_SAME, _BLUR = 12.0, 1.5
 # The smallest side of an image that OpenCV's flow takes is 12 pixels.
 _SMALLEST = 16
 
@@ -87,6 +89,22 @@ class Motion:
         self.source = _places(rows, columns) + cv2.resize(back, (columns, rows), interpolation=cv2.INTER_AREA) * scale
         agreed = np.exp(-gap / (_RELATIVE * length + _ABSOLUTE))
         self.trust = cv2.resize(agreed, (columns, rows), interpolation=cv2.INTER_AREA)
+        self._pictures = before, now
+
+    @cached_property
+    def same(self) -> np.ndarray:
+        """How surely each place shows what its source has shown, float32 (h, w) in [0, 1].
+
+        That flow is trusted does not say so: where something comes up before a still background, it stands still too.
+        """
+        rows, columns = self.trust.shape
+        before, now = (
+            cv2.resize(cv2.GaussianBlur(grey, (0, 0), _BLUR), (columns, rows), interpolation=cv2.INTER_AREA)
+            for grey in self._pictures
+        )
+        moved = cv2.remap(before, self.source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        change = cv2.GaussianBlur((moved.astype(np.float32) - now) ** 2, (0, 0), _BLUR)
+        return np.asarray(np.minimum(1, 2 * self.trust) * np.exp(-change / _SAME**2), dtype=np.float32)
 
     def carry(self, logits: np.ndarray, beyond: float) -> np.ndarray:
         """The last frame's logits, float32 (h, w) on the whole grid, where they are now; `beyond` from outside it."""

@@ -194,7 +194,7 @@ def _chosen(evidence: Evidence, logits: torch.Tensor, scores: torch.Tensor) -> C
     """One object's choice among candidates, logits (K, h, w) and scores (K,)."""
     device, area = logits.device, float(evidence.area[0])
     belief, like, first = (
-        torch.from_numpy(maps[0]).to(device) for maps in (evidence.belief, evidence.likeness, evidence.first_likeness)
+        torch.from_numpy(maps[0]).to(device) for maps in (evidence.belief, evidence.recognised, evidence.first_likeness)
     )
     real = (logits > 0).flatten(1).any(1)
     if not real.any():

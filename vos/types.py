@@ -73,7 +73,8 @@ class Evidence:
         carried: float32 (N, h, w), the last frame's logits where motion has carried them.
         likeness: float32 (N, h, w), how much a place looks like the object by now, about -1 to 1.
         first_likeness: float32 (N, h, w), the same by its references alone, which no mistake has touched.
-        least: float32 (N,), mean likeness that a mask needs to be the object.
+        recognised: float32 (N, h, w), `likeness`, less what is known of where an object that was out of view is not.
+        least: float32 (N,), mean of `recognised` that a mask needs to be the object.
         area: float32 (N,), places that the object usually takes.
         views: of an object that has to be recognised, float32 (P, h', w'): how much every cell of the embedding looks
             like P cells of the object as it was last seen, -1 to 1, -1 in the padding; None of the others.
@@ -84,6 +85,7 @@ class Evidence:
     carried: np.ndarray
     likeness: np.ndarray
     first_likeness: np.ndarray
+    recognised: np.ndarray
     least: np.ndarray
     area: np.ndarray
     views: tuple[np.ndarray | None, ...]
@@ -91,7 +93,8 @@ class Evidence:
 
     def __post_init__(self) -> None:
         shape = self.belief.shape
-        if len(shape) != 3 or any(m.shape != shape for m in (self.carried, self.likeness, self.first_likeness)):
+        others = self.carried, self.likeness, self.first_likeness, self.recognised
+        if len(shape) != 3 or any(maps.shape != shape for maps in others):
             raise ValueError(f"evidence needs maps of one shape (N, h, w), got {shape} and others")
         numbers = self.least, self.area, self.least_recall
         if any(values.shape != shape[:1] for values in numbers) or len(self.views) != shape[0]:

@@ -117,20 +117,38 @@ def test_motion_carries_logits_by_a_known_shift(move: tuple[int, int]) -> None:
     assert motion.trust[expected[: motion.trust.shape[0], : motion.trust.shape[1]]].mean() > 0.8
 
 
+def test_what_comes_up_before_a_still_background_is_not_the_same() -> None:
+    before = texture(SIZE, 3)
+    now = before.copy()
+    now[32:64, 48:88] = 255 - now[32:64, 48:88]
+    grid = Grid(_map(torch.zeros(2, *GRID)), 4)
+    motion = Motion(grid, grid.grey(before), grid.grey(now), Flow())
+    new = np.zeros(motion.same.shape, bool)
+    new[16:32, 24:44] = True
+    far = cv2.dilate(new.astype(np.uint8), np.ones((17, 17), np.uint8)) == 0
+    assert motion.same[far].mean() > 0.95
+    assert motion.same[new].mean() < 0.5
+
+
 # --- the tracker ---
 
 PLACE = (slice(32, 64), slice(48, 88))
 
 
-def _scene(index: int, shift: int = 0, cut: bool = False, kind: int = 0) -> tuple[Frame, Features, np.ndarray]:
-    """An object of features and texture of its own at `PLACE`, moved to the right by so many pixels."""
+def _scene(
+    index: int, shift: int | None = 0, cut: bool = False, kind: int = 0, twin: int | None = None
+) -> tuple[Frame, Features, np.ndarray]:
+    """An object of features and texture of its own at `PLACE`, moved to the right by so many pixels, or not there; and
+    another that looks the same."""
     noise = torch.Generator().manual_seed(5)
     grid = 0.3 * torch.randn(32, *GRID, generator=noise)
-    mask = np.zeros(SIZE, dtype=bool)
-    mask[PLACE[0], PLACE[1].start + shift : PLACE[1].stop + shift] = True
-    grid[kind, torch.from_numpy(mask[::STRIDE, ::STRIDE])] += 3
-    image = texture(SIZE, 11)
-    image[mask] = texture((32, 40), 12).reshape(-1, 3)
+    image = texture(SIZE, 11).copy()
+    mask, other = (np.zeros(SIZE, dtype=bool) for _ in ("own", "twin"))
+    for place, by in ((mask, shift), (other, twin)):
+        if by is not None:
+            place[PLACE[0], PLACE[1].start + by : PLACE[1].stop + by] = True
+            grid[kind, torch.from_numpy(place[::STRIDE, ::STRIDE])] += 3
+            image[place] = texture((32, 40), 12).reshape(-1, 3)
     features = _map(grid)
     return Frame(index, image, cut=cut), Features(features, features), mask
 
@@ -194,11 +212,11 @@ def test_after_a_cut_motion_says_nothing_and_appearance_finds_it_anywhere() -> N
 
 def test_a_lost_object_has_no_box_is_held_to_stricter_likeness_and_comes_back() -> None:
     tracker = _started(least=0.1, return_margin=0.3)
-    frame, features, mask = _scene(1)
+    frame, features, mask = _scene(1, None)
     evidence = _evidence(tracker, frame, features)
     assert evidence.least == pytest.approx([0.1])
     assert evidence.views == (None,)
-    tracker.update(_answer(frame, np.zeros(SIZE, dtype=bool)))
+    tracker.update(_answer(frame, mask))
     frame, features, mask = _scene(2, 56)
     prompts = tracker.locate(frame, features)
     assert not prompts.has_box.any()
@@ -210,6 +228,43 @@ def test_a_lost_object_has_no_box_is_held_to_stricter_likeness_and_comes_back() 
     assert (evidence.belief[0] > 0)[_places(mask)].mean() > 0.7
     tracker.update(_answer(frame, mask))
     assert tracker.locate(*_scene(3, 56)[:2]).has_box.all()
+
+
+def test_what_was_seen_beside_an_object_is_not_what_comes_back() -> None:
+    """A twin stands far off while the object vanishes, and still stands there when it comes back elsewhere."""
+    tracker, twin = _started(), -48
+    for t, shift in enumerate([0, None, 56], start=1):
+        frame, features, mask = _scene(t, shift, twin=twin)
+        evidence = _evidence(tracker, frame, features)
+        other = _places(np.roll(_scene(0)[2], twin, axis=1))
+        # What touches the object may be its own.
+        other[:, 16:] = False
+        assert (evidence.likeness[0][other] > 0.3).mean() > 0.7, "it looks like the object"
+        if t == 3:
+            assert (evidence.belief[0] > 0)[other].mean() < 0.35
+            assert evidence.recognised[0][other].mean() < float(evidence.least[0])
+            assert (evidence.belief[0] > 0)[_places(mask)].mean() > 0.7
+            assert evidence.recognised[0][_places(mask)].mean() > float(evidence.least[0])
+        tracker.update(_answer(frame, mask))
+
+
+def test_another_object_that_leaves_may_uncover_what_is_this_ones() -> None:
+    beliefs = []
+    for covered in (False, True):
+        tracker = _started()
+        frame, features, mask = _scene(1)
+        beside = np.roll(mask, 40, axis=1)
+        tracker.locate(frame, features)
+        if covered:
+            tracker.add(2, frame, features, beside)
+        both = result(frame, {1: mask, 2: beside} if covered else {1: mask})
+        kept = [
+            type(one)(one.id, one.state, 0.9, one.box, one.area, given=one.id == 2) for one in both.objects if one.area
+        ]
+        tracker.update(FrameResult(frame, both.index_map, tuple(kept)))
+        frame, features, _ = _scene(2)
+        beliefs.append(_evidence(tracker, frame, features).belief[0][_places(beside)])
+    assert (beliefs[1] > beliefs[0] + 0.5).all()
 
 
 def test_the_less_of_it_was_left_the_more_it_takes_to_be_it() -> None:
@@ -323,11 +378,12 @@ def test_references_are_averaged() -> None:
 
 
 @pytest.mark.parametrize("cut", [False, True])
-def test_its_state_survives_being_written(tmp_path: Path, cut: bool) -> None:
+@pytest.mark.parametrize("lost", [False, True])
+def test_its_state_survives_being_written(tmp_path: Path, cut: bool, lost: bool) -> None:
     tracker = _started()
     frame, features, mask = _scene(1, 4)
     tracker.locate(frame, features)
-    tracker.update(_answer(frame, mask))
+    tracker.update(_answer(frame, mask & (not lost)))
     other = MemoryTracker(MemorySettings())
     (tmp_path / "state").write_bytes(pack(tracker.state()))
     other.restore(unpack(tmp_path / "state"))
