@@ -56,6 +56,11 @@ class MemorySettings(BaseModel):
         3.0, ge=0, description="log-odds against a place, per object's width away from where motion carries the mask"
     )
     away_limit: float = Field(4.0, ge=0, description="the most that distance can speak against a place")
+    absence: float = Field(
+        1.0,
+        ge=0,
+        description="weight of what is known of where an object out of view is not",
+    )
     damping: float = Field(0.01, gt=0, description="of the ridge regression")
     near: float = Field(3.0, ge=0, description="how much more a cell beside the object teaches than one far away")
     recent: float = Field(
@@ -255,8 +260,9 @@ class MemoryTracker:
     def _unlike(self, object_id: int, seen: _Seen) -> np.ndarray | None:
         """How much less like an object places are than they look: the more, the less of it was in view."""
         known = self._objects[object_id]
-        absence = self._absence(object_id, seen) if known.hold < 1 else None
-        return None if absence is None else np.float32(1 - known.hold) * absence.unlike(known.largest)
+        weight = np.float32(self._settings.absence * (1 - known.hold))
+        absence = self._absence(object_id, seen) if weight > 0 else None
+        return None if absence is None else weight * absence.unlike(known.largest)
 
     def _belief(
         self,
