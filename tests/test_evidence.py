@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vos.evidence import choose, completed, contrast, hypotheses, prompts_of, recall, remainders, rivalled
+from vos.evidence import choose, completed, contrast, recall
+from vos.hypotheses import Hypotheses, hypotheses, prompts_of, regions, remainders, rivalled
 from vos.models.features import FeatureMap
 from vos.types import Candidates, Evidence
 
@@ -38,9 +39,11 @@ def _evidence(
 ) -> Evidence:
     belief = np.stack(beliefs)
     n, likeness = len(belief), np.tanh(belief)
+    last = belief if carried is None else np.stack(carried)
     return Evidence(
         belief,
-        belief if carried is None else np.stack(carried),
+        regions(belief, last),
+        last,
         likeness,
         likeness,
         likeness,
@@ -51,13 +54,17 @@ def _evidence(
     )
 
 
+def _hypotheses(evidence: Evidence) -> Hypotheses:
+    return hypotheses(evidence, prompts_of(evidence, IMAGE), IMAGE)
+
+
 def _candidates(*rows: list[np.ndarray], score: float = 0.9) -> Candidates:
     logits = torch.from_numpy(np.stack([np.stack(row) for row in rows]))
     return Candidates(logits, torch.full(logits.shape[:2], score))
 
 
 def test_there_are_two_hypotheses_where_motion_says_another_place_with_box_and_points_inside() -> None:
-    asked = hypotheses(_evidence([HERE, ELSEWHERE], [ELSEWHERE, ELSEWHERE]), IMAGE)
+    asked = _hypotheses(_evidence([HERE, ELSEWHERE], [ELSEWHERE, ELSEWHERE]))
     assert asked.owners.tolist() == [0, 0, 1]
     np.testing.assert_array_equal(asked.masks, np.stack([HERE, 1.5 * ELSEWHERE, ELSEWHERE]))
     # Places 6 to 15 are pixels 30 to 79, and the box is 3 larger.
@@ -69,7 +76,7 @@ def test_there_are_two_hypotheses_where_motion_says_another_place_with_box_and_p
 
 
 def test_what_is_asked_for_is_looked_for_around_its_box() -> None:
-    asked = hypotheses(_evidence([HERE, ELSEWHERE]), IMAGE)
+    asked = _hypotheses(_evidence([HERE, ELSEWHERE]))
     for region, (y, x) in zip([HERE, ELSEWHERE], asked.windows, strict=True):
         rows, columns = np.nonzero(region > 0)
         assert 4 * y.start <= rows.min() and rows.max() < 4 * y.stop
@@ -79,9 +86,9 @@ def test_what_is_asked_for_is_looked_for_around_its_box() -> None:
 
 
 def test_what_is_empty_is_not_asked_for() -> None:
-    asked = hypotheses(_evidence([NOWHERE, HERE], [NOWHERE, NOWHERE]), IMAGE)
+    asked = _hypotheses(_evidence([NOWHERE, HERE], [NOWHERE, NOWHERE]))
     assert asked.owners.tolist() == [1]
-    assert not len(hypotheses(_evidence([NOWHERE]), IMAGE).owners)
+    assert not len(_hypotheses(_evidence([NOWHERE])).owners)
     assert prompts_of(_evidence([NOWHERE, HERE]), IMAGE).active.tolist() == [False, True]
 
 
@@ -100,7 +107,7 @@ def test_a_lone_place_is_not_lost() -> None:
 
 @given(arrays(np.float32, (3, *PLACES), elements=st.floats(-9, 9, width=32)))
 def test_no_place_is_believed_to_be_two_objects(belief: np.ndarray) -> None:
-    after = rivalled(_evidence(list(belief))).belief
+    after = rivalled(belief)
     assert ((after > 0).sum(axis=0) <= 1).all()
     assert (after <= belief).all()
     alone = (np.sort(belief, axis=0)[-2] <= 0)[None] & (belief == belief.max(axis=0))
@@ -108,8 +115,7 @@ def test_no_place_is_believed_to_be_two_objects(belief: np.ndarray) -> None:
 
 
 def test_a_lone_object_has_no_rival() -> None:
-    evidence = _evidence([HERE])
-    assert rivalled(evidence) is evidence
+    np.testing.assert_array_equal(rivalled(HERE[None]), HERE[None])
 
 
 def test_the_candidate_that_agrees_is_chosen() -> None:

@@ -194,6 +194,7 @@ def test_evidence_is_one_call_and_what_agrees_with_it_wins() -> None:
     carried[0, 3:11, 6:14] = 6
     evidence = Evidence(
         belief,
+        belief > 0,
         carried,
         np.sign(belief),
         np.sign(belief),
@@ -224,7 +225,7 @@ def test_what_the_decoder_lacks_of_a_reference_is_added_to_later_answers(tmp_pat
     belief = np.where(square, 6, -6).astype(np.float32)[None]
     zero, area = np.zeros(1, np.float32), np.full(1, 144, np.float32)
     like = np.sign(belief)
-    evidence = Evidence(belief, belief, like, like, like, zero, area, (None,), zero)
+    evidence = Evidence(belief, belief > 0, belief, like, like, like, zero, area, (None,), zero)
     prompts = Prompts(
         np.zeros((1, 0, 2), np.float32), np.zeros((1, 0), np.int8), np.full((1, 4), NAN, np.float32), evidence
     )
@@ -232,7 +233,7 @@ def test_what_the_decoder_lacks_of_a_reference_is_added_to_later_answers(tmp_pat
     segmenter, restored, other = (_segmenter(model, first=First.EVIDENCE, correct=True) for _ in range(3))
     shown = segmenter.detail(pixels, image)
     assert shown is not None and shown.shape[1:] == SIZE
-    segmenter.learn_corrections([3], image, evidence, [square & ~hole], shown)
+    segmenter.learn_corrections([3], image, prompts, [square & ~hole], shown)
     (tmp_path / "state.npz").write_bytes(pack(segmenter.state()))
     restored.restore(unpack(tmp_path / "state.npz"))
     found = segmenter.segment([3], image, prompts, shown)
@@ -243,7 +244,7 @@ def test_what_the_decoder_lacks_of_a_reference_is_added_to_later_answers(tmp_pat
     again = restored.segment([3], image, prompts, shown)
     torch.testing.assert_close(again.logits, found.logits, rtol=0, atol=0)
     assert segmenter.segment([4], image, prompts, shown).uncorrected.equal(found.uncorrected), "another object"
-    _segmenter(model, first=First.EVIDENCE).learn_corrections([3], image, evidence, [square], shown)
+    _segmenter(model, first=First.EVIDENCE).learn_corrections([3], image, prompts, [square], shown)
     untouched = other.segment([3], image, prompts, shown)
     assert untouched.logits is untouched.uncorrected
     assert _segmenter(model, first=First.EVIDENCE).detail(pixels, image) is None
@@ -263,7 +264,7 @@ def test_evidence_that_speaks_for_nothing_asks_for_nothing() -> None:
     model = HandModel([], [])
     nothing = np.full((1, *SIZE), -6, np.float32)
     zero = np.zeros(1, np.float32)
-    evidence = Evidence(nothing, nothing, nothing, nothing, nothing, zero, zero, (None,), zero)
+    evidence = Evidence(nothing, nothing > 0, nothing, nothing, nothing, nothing, zero, zero, (None,), zero)
     prompts = Prompts(
         np.zeros((1, 0, 2), np.float32), np.zeros((1, 0), np.int8), np.full((1, 4), NAN, np.float32), evidence
     )

@@ -18,7 +18,8 @@ from trackers.appearance import Cells, Sums, alike, likeness, recalled, solve, v
 from trackers.known import Known
 from trackers.motion import Grid, Motion, Motions
 from vos.distance import to_nearest
-from vos.evidence import contrast, prompts_of
+from vos.evidence import contrast
+from vos.hypotheses import prompts_of, regions, rivalled
 from vos.models.features import Features
 from vos.soft import LowLogits
 from vos.types import Evidence, Frame, FrameResult, ObjectResult, Prompts
@@ -194,7 +195,7 @@ class MemoryTracker:
         objects, cells, grid = list(self._objects.values()), seen.cells, seen.grid
         if not objects:
             none, nobody = np.zeros((0, *grid.size), np.float32), np.zeros(0, np.float32)
-            return Evidence(none, none, none, none, none, nobody, nobody, (), nobody)
+            return Evidence(none, none > 0, none, none, none, none, nobody, nobody, (), nobody)
         now, first = (
             _on_grid(likeness(cells, torch.stack(weights).to(cells.x.device)), cells, grid)
             for weights in ([known.now for known in objects], [known.first for known in objects])
@@ -202,7 +203,7 @@ class MemoryTracker:
         motion = self._motions.to(seen.frame, grid)
         carried = np.stack([self._carried(i, seen, motion) for i in self._objects])
         unlike = [self._unlike(i, seen) for i in self._objects]
-        belief = np.stack(
+        alone = np.stack(
             [
                 self._belief(known, like, less, where, elsewhere, motion, grid)
                 for known, like, less, where, elsewhere in zip(
@@ -225,8 +226,10 @@ class MemoryTracker:
         needed = [
             settings.cut_recall * (known.recall or 0) if u else -1 for known, u in zip(objects, unseen, strict=True)
         ]
+        belief = rivalled(alone)
         return Evidence(
             belief,
+            regions(belief, carried),
             carried,
             now,
             first,

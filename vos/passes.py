@@ -15,7 +15,6 @@ import torch
 
 from vos.device import SideStream, memory_errors
 from vos.errors import ReferenceInputError, SettingsError
-from vos.evidence import rivalled
 from vos.keyframes import Carrier, Keyframes
 from vos.models.features import Features
 from vos.models.load import Models
@@ -275,9 +274,9 @@ class VideoPass:
         prompts = _or_own_box(located.rows(np.array([self._objects.row(i) for i in masks])), list(masks.values()))
         self._segmenter.learn(list(masks), features.image, prompts, list(masks.values()))
         ids = [i for i in masks if i in true]
-        if ids and located.evidence is not None and features.detail is not None:
-            evidence = rivalled(located.evidence).rows(np.array([self._objects.row(i) for i in ids]))
-            self._segmenter.learn_corrections(ids, features.image, evidence, [masks[i] for i in ids], features.detail)
+        if ids and features.detail is not None:
+            own = located.rows(np.array([self._objects.row(i) for i in ids]))
+            self._segmenter.learn_corrections(ids, features.image, own, [masks[i] for i in ids], features.detail)
 
 
 def _painted(index_map: np.ndarray, masks: Mapping[int, np.ndarray]) -> np.ndarray:

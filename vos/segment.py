@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from vos.corrections import Correction, Looks, Samples, detail
-from vos.evidence import Choice, Hypotheses, choose, completed, hypotheses, remainders, rivalled
+from vos.evidence import Choice, choose, completed
+from vos.hypotheses import Hypotheses, hypotheses, remainders
 from vos.models.features import FeatureMap
 from vos.models.sam import SegmentAnything
 from vos.personalize import ScaleFit, fit_scale_weights
@@ -105,20 +106,21 @@ class Segmenter:
         return detail(pixels, image.covered_of(self._model.mask_size(image))) if self.corrects else None
 
     def learn_corrections(
-        self, ids: list[int], image: FeatureMap, evidence: Evidence, masks: list[np.ndarray], shown: np.ndarray
+        self, ids: list[int], image: FeatureMap, prompts: Prompts, masks: list[np.ndarray], shown: np.ndarray
     ) -> None:
         """Learn what the decoder lacks of objects on their reference frame (`vos.corrections`), if that is wished.
 
         Args:
             ids: the objects.
             image: the reference frame's embedding.
-            evidence: of them, as in tracking, `rivalled` by all others.
+            prompts: one row per object, as in tracking; without evidence nothing is learnt.
             masks: their reference masks, bool (H, W).
             shown: the frame's `detail`, float32 (C, h, w).
         """
-        if not self.corrects:
+        evidence = prompts.evidence
+        if not self.corrects or evidence is None:
             return
-        answers = self._answers(image, evidence)
+        answers = self._answers(image, prompts, evidence)
         for row, (object_id, mask) in enumerate(zip(ids, masks, strict=True)):
             truth = shares(mask, (shown.shape[1], shown.shape[2]))
             looks = _looks(answers, row, evidence, shown, truth > 0.5)
@@ -148,7 +150,7 @@ class Segmenter:
     ) -> Segmented:
         """Masks of all objects together; row i of `prompts` is object `ids[i]`, and `shown` the frame's `detail`."""
         if self._settings.first is First.EVIDENCE and prompts.evidence is not None:
-            return self._weighed(ids, image, prompts.evidence, shown)
+            return self._weighed(ids, image, prompts, prompts.evidence, shown)
         logits = torch.full((len(prompts), *self._model.mask_size(image)), _NOTHING, device=image.features.device)
         scores = np.zeros(len(prompts), dtype=np.float32)
         active = np.flatnonzero(prompts.active)
@@ -158,10 +160,11 @@ class Segmenter:
             scores[active] = score.cpu().numpy()
         return Segmented(logits, scores, logits)
 
-    def _weighed(self, ids: list[int], image: FeatureMap, evidence: Evidence, shown: np.ndarray | None) -> Segmented:
+    def _weighed(
+        self, ids: list[int], image: FeatureMap, prompts: Prompts, evidence: Evidence, shown: np.ndarray | None
+    ) -> Segmented:
         """The most credible of several hypotheses for each object (see `vos.evidence`), corrected."""
-        evidence = rivalled(evidence)
-        answers = self._answers(image, evidence)
+        answers = self._answers(image, prompts, evidence)
         logits = torch.full((len(ids), *self._model.mask_size(image)), _NOTHING, device=image.features.device)
         scores = np.zeros(len(ids), dtype=np.float32)
         for row, found in enumerate(answers.chosen):
@@ -181,9 +184,9 @@ class Segmenter:
                 part[near] = torch.from_numpy(correction(looks)).to(part)
         return Segmented(corrected, scores, logits)
 
-    def _answers(self, image: FeatureMap, evidence: Evidence) -> _Answers:
+    def _answers(self, image: FeatureMap, prompts: Prompts, evidence: Evidence) -> _Answers:
         """What the decoder says when it is asked as the evidence has it."""
-        asked = hypotheses(evidence, image)
+        asked = hypotheses(evidence, prompts, image)
         if not len(asked.owners):
             return _Answers([None] * len(evidence), {})
         candidates = self._decoded(image, asked)

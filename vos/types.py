@@ -69,7 +69,8 @@ class Evidence:
     """What is known of where N objects are before anything is decoded, on the grid (h, w) of the decoder's logits.
 
     Attributes:
-        belief: float32 (N, h, w), log-odds that a place is the object's, all in all.
+        belief: float32 (N, h, w), log-odds that a place is the object's, all in all, the other objects too.
+        region: bool (N, h, w), the places that it speaks for, without specks.
         carried: float32 (N, h, w), the last frame's logits where motion has carried them.
         likeness: float32 (N, h, w), how much a place looks like the object by now, about -1 to 1.
         first_likeness: float32 (N, h, w), the same by its references alone, which no mistake has touched.
@@ -82,6 +83,7 @@ class Evidence:
     """
 
     belief: np.ndarray
+    region: np.ndarray
     carried: np.ndarray
     likeness: np.ndarray
     first_likeness: np.ndarray
@@ -93,7 +95,7 @@ class Evidence:
 
     def __post_init__(self) -> None:
         shape = self.belief.shape
-        others = self.carried, self.likeness, self.first_likeness, self.recognised
+        others = self.region, self.carried, self.likeness, self.first_likeness, self.recognised
         if len(shape) != 3 or any(maps.shape != shape for maps in others):
             raise ValueError(f"evidence needs maps of one shape (N, h, w), got {shape} and others")
         numbers = self.least, self.area, self.least_recall
@@ -102,8 +104,8 @@ class Evidence:
             raise ValueError(f"evidence of {shape[0]} objects, got {sizes} of numbers and {len(self.views)} views")
         values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "views"}
         kinds = {name: array.dtype for name, array in values.items()}
-        if any(kind != np.float32 for kind in kinds.values()):
-            raise ValueError(f"evidence must be float32, got {kinds}")
+        if any(kind != (bool if name == "region" else np.float32) for name, kind in kinds.items()):
+            raise ValueError(f"evidence must be float32, its region bool, got {kinds}")
 
     def __len__(self) -> int:
         return len(self.belief)

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 
 from tests.trackers.scenes import result, texture
 from trackers.appearance import Cells, Sums, likeness, solve
-from trackers.memory import MemorySettings, MemoryTracker
+from trackers.memory import RATIO, MemorySettings, MemoryTracker, _others
 from trackers.motion import Flow, Grid, Motion
 from vos.evidence import recall
 from vos.models.features import FeatureMap, Features
@@ -249,22 +249,27 @@ def test_what_was_seen_beside_an_object_is_not_what_comes_back() -> None:
 
 
 def test_another_object_that_leaves_may_uncover_what_is_this_ones() -> None:
-    beliefs = []
-    for covered in (False, True):
-        tracker = _started()
-        frame, features, mask = _scene(1)
-        beside = np.roll(mask, 40, axis=1)
-        tracker.locate(frame, features)
-        if covered:
-            tracker.add(2, frame, features, beside)
-        both = result(frame, {1: mask, 2: beside} if covered else {1: mask})
-        kept = [
-            type(one)(one.id, one.state, 0.9, one.box, one.area, given=one.id == 2) for one in both.objects if one.area
-        ]
-        tracker.update(FrameResult(frame, both.index_map, tuple(kept)))
-        frame, features, _ = _scene(2)
-        beliefs.append(_evidence(tracker, frame, features).belief[0][_places(beside)])
-    assert (beliefs[1] > beliefs[0] + 0.5).all()
+    tracker, (_, features, mask) = _started(), _scene(1)
+    grid = Grid(features.image, RATIO)
+    (known,) = tracker._objects.values()
+    beside = np.zeros(grid.size, bool)
+    beside[: SIZE[0] // 2, : SIZE[1] // 2] = _places(np.roll(mask, 40, axis=1))
+    like = np.full(grid.size, 0.5, np.float32)
+    alone, left = (
+        tracker._belief(known, like, None, known.logits, others, None, grid) for others in (beside & False, beside)
+    )
+    # What is against new places beside a whole object, 1 and 2 log-odds, is not against these.
+    np.testing.assert_allclose((left - alone)[beside], 3, atol=1e-5)
+    np.testing.assert_array_equal(left[~beside], alone[~beside])
+
+
+def test_where_another_object_is_carried_is_where_others_are() -> None:
+    carried = np.full((3, 20, 30), -6, np.float32)
+    carried[0, 5:8, 5:8], carried[1, 5:8, 6:20] = 6, 6
+    others = _others(carried)
+    np.testing.assert_array_equal(others[0], _others(carried[1:])[1])
+    assert others[0][4:9, 5:21].all() and others[0].sum() == 5 * 16
+    assert (others[2] == others[0] | others[1]).all()
 
 
 def test_the_less_of_it_was_left_the_more_it_takes_to_be_it() -> None:

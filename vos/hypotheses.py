@@ -1,0 +1,241 @@
+"""What to ask the decoder of objects of which there is evidence.
+
+Segment Anything draws edges well and does not know which of many things is meant; the evidence knows where, and draws
+badly. So the decoder is asked for every object with the region that all evidence together speaks for and, where that
+is another, with the mask that motion carries here, each as a box, points and a mask; and what the belief has beyond its
+answer is asked for once more by itself. What of the answers to believe is said in `vos.evidence`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from vos.distance import to_nearest
+from vos.evidence import Choice
+from vos.models.decoder import Window
+from vos.models.features import FeatureMap
+from vos.types import Evidence, Prompts
+
+# Points per hypothesis, and the pixels by which its box is grown.
+_POINTS, _MARGIN = 3, 3.0
+# Two regions of one object with this IoU are asked for once.
+_ALIKE = 0.85
+# Parts of a region lighter than this share of its heaviest are noise; a part far from the last mask weighs less.
+_LIGHTEST, _ANYWHERE = 0.06, 0.3
+# The mask prompt: SAM's own low-resolution logits lie within about +-8 in its training.
+_MASK_LIMIT, _CARRIED_GAIN = 8.0, 1.5
+# SAM may answer outside its box: this share of the box's size, and so many places, farther on each side.
+_AROUND_BOX, _AROUND_PLACES = 0.5, 16
+# A remainder is this many places away from the answer, and at least this large a share of it and as many places. It is
+# asked for with a mask that ends so many places around it.
+_APART, _REST_SHARE, _REST_PLACES, _REST_AROUND = 2, 0.04, 12, 3
+
+
+@dataclass(frozen=True, eq=False)
+class Hypotheses:
+    """What to ask the decoder for N objects.
+
+    Attributes:
+        prompts: R rows, points and a box each.
+        masks: float32 (R, h, w), the mask prompts.
+        owners: int64 (R,), the object, 0 to N - 1, that each row is about, ascending.
+        windows: R windows of cells that hold whatever the answer may be.
+    """
+
+    prompts: Prompts
+    masks: np.ndarray
+    owners: np.ndarray
+    windows: list[Window]
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """Box and points of a region, float (4,) and (P, 2), xy, in places from the grid's corner; or points that are
+    known `on_frame`, float32 (P, 2), pixels."""
+
+    box: np.ndarray
+    points: np.ndarray | None = None
+    on_frame: np.ndarray | None = None
+
+
+def hypotheses(evidence: Evidence, prompts: Prompts, image: FeatureMap) -> Hypotheses:
+    """For each object the region of the belief and, where that is another, the mask that motion has carried here.
+
+    Args:
+        evidence: of N objects.
+        prompts: what `prompts_of` makes of it, whose points are asked for again; not their boxes, which may be gone.
+        image: the frame's embedding.
+    """
+    asked, masks, owners = [], [], []
+    for row, (belief, region, carried) in enumerate(
+        zip(evidence.belief, evidence.region, evidence.carried, strict=True)
+    ):
+        moved = carried > 0
+        if region.any():
+            points = prompts.points[row, prompts.labels[row] == 1]
+            asked.append(_Asked(_box(region), on_frame=points))
+            masks.append(np.clip(belief, -_MASK_LIMIT, _MASK_LIMIT))
+            owners.append(row)
+        if moved.any() and (region & moved).sum() <= _ALIKE * (region | moved).sum():
+            asked.append(_Asked(_box(moved), _points(moved, _sigmoid(carried))))
+            masks.append(np.clip(_CARRIED_GAIN * carried, -_MASK_LIMIT, _MASK_LIMIT))
+            owners.append(row)
+    return _asking(asked, masks, owners, evidence, image)
+
+
+def prompts_of(evidence: Evidence, image: FeatureMap) -> Prompts:
+    """One row per object: points in the region of the belief, and its box; of the carried mask where there is none."""
+    asked = []
+    for belief, region, carried in zip(evidence.belief, evidence.region, evidence.carried, strict=True):
+        place, weight = (region, belief) if region.any() else (carried > 0, carried)
+        asked.append(_Asked(_box(place), _points(place, _sigmoid(weight))) if place.any() else None)
+    found = _on_frame(asked, evidence, image)
+    return Prompts(found.points, found.labels, found.boxes, evidence)
+
+
+def rivalled(belief: np.ndarray) -> np.ndarray:
+    """Objects compete: what speaks for another object at a place speaks against this one, once it is likely there.
+
+    Args:
+        belief: float32 (N, h, w), log-odds.
+
+    Returns:
+        float32 (N, h, w), at no place above 0 for two of them.
+    """
+    if len(belief) < 2:
+        return belief
+    ordered = np.sort(belief, axis=0)
+    best, second = ordered[-1], ordered[-2]
+    others = np.where(belief == best, second, best)
+    return np.asarray(belief - np.maximum(others, 0))
+
+
+def regions(belief: np.ndarray, carried: np.ndarray) -> np.ndarray:
+    """The places that each belief speaks for, in parts that weigh enough: `Evidence.region`, bool (N, h, w)."""
+    return np.stack([_region(_sigmoid(own), _sigmoid(last)) for own, last in zip(belief, carried, strict=True)])
+
+
+def remainders(evidence: Evidence, chosen: Sequence[Choice], image: FeatureMap) -> Hypotheses:
+    """Of each object at most one: the largest part of the belief that its answer does not have, if that is worth it."""
+    asked, masks, owners = [], [], []
+    for row, found in enumerate(chosen):
+        if found is None:
+            continue
+        belief, answer = evidence.belief[row], (found[0] > 0).cpu().numpy()
+        left = (belief > 0) & ~_grown(answer, _APART)
+        count, parts, numbers, _ = cv2.connectedComponentsWithStats(left.astype(np.uint8), connectivity=8)
+        areas = numbers[1:count, cv2.CC_STAT_AREA]
+        if areas.size and areas.max() >= max(_REST_PLACES, _REST_SHARE * answer.sum()):
+            rest = parts == 1 + areas.argmax()
+            asked.append(_Asked(_box(rest), _points(rest, _sigmoid(belief))))
+            around = np.where(_grown(rest, _REST_AROUND), belief, -_MASK_LIMIT)
+            masks.append(np.clip(around, -_MASK_LIMIT, _MASK_LIMIT).astype(np.float32))
+            owners.append(row)
+    return _asking(asked, masks, owners, evidence, image)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-x)), dtype=np.float32)
+
+
+def _grown(mask: np.ndarray, places: int) -> np.ndarray:
+    """A mask, bool (h, w), and the square of so many places around each of its own."""
+    side = 2 * places + 1
+    return cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
+
+
+def _region(probability: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """The places of an object, bool (h, w): more likely than not, in parts that weigh enough."""
+    likely = probability > 0.5
+    window = _window_of(likely)
+    count, parts = cv2.connectedComponents(likely[window].astype(np.uint8), connectivity=8)
+    weight = probability[window] * (_ANYWHERE + last[window])
+    weights = np.bincount(parts.ravel(), weight.ravel(), minlength=count)
+    weights[0] = 0
+    region = np.zeros_like(likely)
+    region[window] = ((weights >= _LIGHTEST * weights.max()) & (weights > 0))[parts]
+    return region
+
+
+def _window_of(region: np.ndarray) -> tuple[slice, slice]:
+    """The smallest window, rows and columns, around a region, bool (h, w); the first place if it is empty."""
+    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
+    if not rows.size:
+        return slice(1), slice(1)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _box(region: np.ndarray) -> np.ndarray:
+    """Edges of a region, bool (h, w), not empty, in places: x0, y0, x1, y1, from the grid's corner."""
+    y, x = _window_of(region)
+    return np.array([x.start, y.start, x.stop, y.stop], dtype=np.float64)
+
+
+def _points(region: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Middles of up to `_POINTS` places deep inside a region, not close together, where it weighs much: (P, 2), xy."""
+    window = _window_of(region)
+    left, weight = np.pad(region[window], 1), np.pad(weight[window], 1)
+    corner = np.array([window[1].start, window[0].start]) - 0.5
+    points: list[np.ndarray] = []
+    for _ in range(_POINTS):
+        depth = to_nearest(~left) * weight
+        y, x = np.unravel_index(depth.argmax(), depth.shape)
+        if depth[y, x] <= (0.3 if points else 0):
+            break
+        points.append(np.array([x, y]) + corner)
+        taken = np.zeros(left.shape, np.uint8)
+        cv2.circle(taken, (int(x), int(y)), max(1, int(0.7 * depth[y, x])), 1, thickness=-1)
+        left &= taken == 0
+    return np.array(points, dtype=np.float64).reshape(-1, 2)
+
+
+def _asking(
+    asked: list[_Asked],
+    masks: list[np.ndarray],
+    owners: list[int],
+    evidence: Evidence,
+    image: FeatureMap,
+) -> Hypotheses:
+    stacked = np.stack(masks) if masks else np.zeros((0, *evidence.belief.shape[1:]))
+    windows = [_window(one.box, evidence, image) for one in asked]
+    return Hypotheses(
+        _on_frame(asked, evidence, image), stacked.astype(np.float32), np.array(owners, dtype=np.int64), windows
+    )
+
+
+def _window(box: np.ndarray, evidence: Evidence, image: FeatureMap) -> Window:
+    """Cells in which SAM may find what a box, float (4,), xyxy in places of the logits, asks for."""
+    ratio = evidence.belief.shape[1] // image.grid_size[0]
+    grown = _AROUND_BOX * (box[2:] - box[:2]) + _AROUND_PLACES
+    low, high = (box[:2] - grown) / ratio, (box[2:] + grown) / ratio
+    x, y = (
+        slice(max(0, math.floor(a)), min(n, math.ceil(b)))
+        for a, b, n in zip(low, high, reversed(image.grid_size), strict=True)
+    )
+    return y, x
+
+
+def _on_frame(asked: Sequence[_Asked | None], evidence: Evidence, image: FeatureMap) -> Prompts:
+    """What is asked for in pixels of the frame; None asks for nothing."""
+    points = np.zeros((len(asked), _POINTS, 2), dtype=np.float32)
+    labels = np.full(points.shape[:2], -1, dtype=np.int8)
+    boxes = np.full((len(asked), 4), np.nan, dtype=np.float32)
+    h, w = image.frame_size
+    step = image.stride * image.grid_size[0] / evidence.belief.shape[1]
+    scale = step * np.array([w / image.input_size[1], h / image.input_size[0]])
+    corner = np.array([w - 1, h - 1], dtype=np.float64)
+    for row, one in enumerate(asked):
+        if one is None:
+            continue
+        inside = one.on_frame if one.points is None else np.clip(one.points * scale - 0.5, 0, corner)
+        if inside is not None:
+            points[row, : len(inside)] = inside
+            labels[row, : len(inside)] = 1
+        low, high = one.box[:2] * scale - 0.5 - _MARGIN, one.box[2:] * scale - 0.5 + _MARGIN
+        boxes[row] = [*np.clip(low, 0, corner), *np.clip(high, 0, corner)]
+    return Prompts(points, labels, boxes)
