@@ -42,7 +42,13 @@ class Absence:
 
     @classmethod
     def beside(cls, logits: np.ndarray, surely: float = 1.0, before: Absence | None = None) -> Absence:
-        """Of an object in view, logits float32 (h, w), where it surely is; or else where it was not `before` either."""
+        """Of an object that is in view.
+
+        Args:
+            logits: float32 (h, w), its own; an object that is nowhere says nothing.
+            surely: how sure it is that this is the object, in [0, 1].
+            before: what was known without it, on the same frame: kept where that is surer, but for the object's place.
+        """
         inside = logits > 0
         if not inside.any():
             return cls(np.zeros_like(logits))
@@ -59,7 +65,7 @@ class Absence:
         return Absence(motion.carry(self.other, 0) * same, self.distance, self.frames)
 
     def gone(self, last: np.ndarray) -> Absence:
-        """The object has not been found; `last`, float32 (h, w), are its logits before."""
+        """The object has not been found on this frame; `last`, float32 (h, w), are its logits on the one before."""
         distance = to_nearest(last > 0) if self.distance is None and (last > 0).any() else self.distance
         return Absence(self.other, distance, self.frames + 1)
 

@@ -261,7 +261,7 @@ class MemoryTracker:
         return seen.absences[object_id]
 
     def _unlike(self, object_id: int, seen: _Seen) -> np.ndarray | None:
-        """How much less like an object places are than they look: the more, the less of it was in view."""
+        """How much less like an object places are than they look, float32 (h, w); less where more of it was in view."""
         known = self._objects[object_id]
         weight = np.float32(self._settings.absence * (1 - known.hold))
         absence = self._absence(object_id, seen) if weight > 0 else None
@@ -277,7 +277,17 @@ class MemoryTracker:
         motion: Motion | None,
         grid: Grid,
     ) -> np.ndarray:
-        """Log-odds that a place is the object's, float32 (h, w); `others`, bool (h, w), is where others are carried."""
+        """Log-odds that a place is the object's, float32 (h, w), whatever is believed of other objects.
+
+        Args:
+            known: the object.
+            like: float32 (h, w), how much a place looks like it.
+            unlike: float32 (h, w), how much less like it a place is than it looks; None for nothing.
+            carried: float32 (h, w), its last logits where they are now.
+            others: bool (h, w), where other objects are carried to.
+            motion: to this frame; None where nothing is known of it.
+            grid: the frame's places.
+        """
         settings, hold = self._settings, known.hold
         limit = 1.25 * settings.appearance
         looks = np.clip(settings.appearance * like, -limit, limit)
