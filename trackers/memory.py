@@ -36,6 +36,9 @@ _LIKE, _HELD = 0.3, 3.0
 _REGAINED = 0.15
 # Of the largest area: an object is all there from the second share on, and something is missing below the first.
 _MISSING, _WHOLE = 0.7, 0.95
+# Masks with this IoU with the carried one are learnt though they stand out less than usual: motion, which knows nothing
+# of looks, vouches for them. So an object that turns or comes close is known by what it shows by then.
+_VOUCHED = 0.8
 # Motion in and around an object counts as clear by this power of its mean trust.
 _SURROUNDINGS, _CLEAR = np.ones((9, 9), np.uint8), 4
 
@@ -73,7 +76,11 @@ class MemorySettings(BaseModel):
     )
     min_score: float = Field(0.6, ge=0, le=1, description="score of a mask from which the memory learns")
     min_contrast: float = Field(
-        0.7, ge=0, le=1, description="how far a mask must stand out from what is beside it, against usual, to be learnt"
+        0.7,
+        ge=0,
+        le=1,
+        description="how far a mask must stand out from what is beside it, against usual, to be learnt "
+        "where motion has carried another",
     )
     least: float = Field(-0.2, ge=-1, le=1, description="mean likeness of a mask that is still the object")
     return_margin: float = Field(
@@ -111,8 +118,8 @@ class MemoryTracker:
     to its place falls with the mask's likeness and with its area, so that an object that is covered is looked for ever
     farther away, and one that is lost everywhere but in what was seen beside it. After a cut, motion says nothing.
 
-    The memory learns from a frame if its mask agrees with what was believed and stands out from what is beside it, for
-    the references' classifier, as it usually does.
+    The memory learns from a frame if its mask agrees with what was believed and either stands out from what is beside
+    it, for the references' classifier, as it usually does, or is where motion carries the last one.
     """
 
     Settings: ClassVar[type[BaseModel]] = MemorySettings
@@ -342,7 +349,8 @@ class MemoryTracker:
         )
         standing = float(contrast(torch.from_numpy(first), torch.from_numpy(inside)[None], area)[0])
         usual = standing if known.contrast is None else known.contrast
-        if found.score < settings.min_score or standing < settings.min_contrast * usual:
+        stands_out = standing >= settings.min_contrast * usual
+        if found.score < settings.min_score or not (stands_out or _iou(evidence.carried[0] > 0, inside) >= _VOUCHED):
             return replace(after, contrast=usual)
         share = self._share(shares, cells)
         shown = recalled(known.view, cells, share)
@@ -368,6 +376,11 @@ def _others(carried: np.ndarray) -> np.ndarray:
     held = carried > 0
     others = held.sum(axis=0, dtype=np.uint8) - held
     return np.stack([cv2.dilate(one, np.ones((3, 3), np.uint8)) > 0 for one in others])
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two masks, bool (h, w), not both empty."""
+    return float((a & b).sum() / (a | b).sum())
 
 
 def _at_least_one(shares: np.ndarray) -> np.ndarray:
