@@ -36,9 +36,6 @@ _LIKE, _HELD = 0.3, 3.0
 _REGAINED = 0.15
 # Of the largest area: an object is all there from the second share on, and something is missing below the first.
 _MISSING, _WHOLE = 0.7, 0.95
-# Masks with this IoU with the carried one are learnt though they stand out less than usual: motion, which knows nothing
-# of looks, vouches for them. So an object that turns or comes close is known by what it shows by then.
-_VOUCHED = 0.8
 # Motion in and around an object counts as clear by this power of its mean trust.
 _SURROUNDINGS, _CLEAR = np.ones((9, 9), np.uint8), 4
 
@@ -76,11 +73,10 @@ class MemorySettings(BaseModel):
     )
     min_score: float = Field(0.6, ge=0, le=1, description="score of a mask from which the memory learns")
     min_contrast: float = Field(
-        0.7,
-        ge=0,
-        le=1,
-        description="how far a mask must stand out from what is beside it, against usual, to be learnt "
-        "where motion has carried another",
+        0.7, ge=0, le=1, description="how far a mask must stand out from what is beside it, against usual, to be learnt"
+    )
+    vouched: float = Field(
+        0.8, ge=0, le=1, description="IoU with the mask that motion carries, from which it need not stand out"
     )
     least: float = Field(-0.2, ge=-1, le=1, description="mean likeness of a mask that is still the object")
     return_margin: float = Field(
@@ -349,8 +345,10 @@ class MemoryTracker:
         )
         standing = float(contrast(torch.from_numpy(first), torch.from_numpy(inside)[None], area)[0])
         usual = standing if known.contrast is None else known.contrast
-        stands_out = standing >= settings.min_contrast * usual
-        if found.score < settings.min_score or not (stands_out or _iou(evidence.carried[0] > 0, inside) >= _VOUCHED):
+        # What an object shows as it turns or comes near looks like nothing on its references; motion, which knows
+        # nothing of looks, vouches for it.
+        vouched = _iou(evidence.carried[0] > 0, inside) >= settings.vouched
+        if found.score < settings.min_score or not (vouched or standing >= settings.min_contrast * usual):
             return replace(after, contrast=usual)
         share = self._share(shares, cells)
         shown = recalled(known.view, cells, share)

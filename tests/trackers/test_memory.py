@@ -369,6 +369,22 @@ def test_memory_does_not_learn_a_mask_that_stands_out_less_than_usual() -> None:
     np.testing.assert_array_equal(before, _now(tracker))
 
 
+def test_memory_learns_a_new_look_where_motion_carries_the_mask() -> None:
+    tracker = _started(learn_every=1)
+    for t in (1, 2):
+        frame, features, mask = _scene(t)
+        tracker.locate(frame, features)
+        tracker.update(_answer(frame, mask))
+    frame, features, mask = _scene(3, 4, kind=1)
+    assert _evidence(tracker, frame, features).first_likeness[0][_places(mask)].mean() < 0.1
+    before = _now(tracker)
+    tracker.update(_answer(frame, mask))
+    assert not np.array_equal(before, _now(tracker))
+    frame, features, mask = _scene(4, 8, kind=1)
+    evidence = _evidence(tracker, frame, features)
+    assert evidence.likeness[0][_places(mask)].mean() > evidence.first_likeness[0][_places(mask)].mean() + 0.1
+
+
 def test_references_are_averaged() -> None:
     tracker = _started()
     frame, features, mask = _scene(1, kind=1)
