@@ -123,7 +123,8 @@ def _show(comparison: Comparison, seconds: float) -> None:
         f"{counted(len(objects), 'object')}; J and F in percent, took {seconds:.1f} s",
         markup=False,
     )
-    stdout.print(comparison.table())
+    for table in comparison.tables(stdout):
+        stdout.print(table)
     for note in comparison.notes():
         stdout.print(f"note: {note}", markup=False)
 

@@ -1,16 +1,18 @@
-"""A comparison as numbers to keep: a table for the terminal, CSV and JSON."""
+"""A comparison as numbers to keep: tables for the terminal, CSV and JSON."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import zip_longest
 from typing import Any
 
 from rich import box
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from .compare import HOLD, STAGES, Cost, Entry, Run
@@ -180,16 +182,20 @@ class Comparison:
         """Peak memory of the process, MB."""
         return Cost.total(row.cost for row in self.rows).peak_mb
 
-    def table(self) -> Table:
-        """For the terminal: one column per entry; shares in percent, times in ms per frame."""
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-        table.add_column("", no_wrap=True)
+    def tables(self, console: Console) -> Iterator[Table]:
+        """For a terminal: one column per entry, in as many tables as fit its width.
+
+        Shares are in percent, times in ms per frame.
+        """
+        unbounded = console.options.update(max_width=10_000)
+        together: list[Row] = []
         for row in self.rows:
-            table.add_column(row.name.replace("+", "\n+"), justify="right", overflow="fold")
-        for column, after in zip_longest(COLUMNS, COLUMNS[1:]):
-            ends = after is None or after.group != column.group
-            table.add_row(column.title, *(column.text(row) for row in self.rows), end_section=ends)
-        return table
+            wider = _table([*together, row])
+            if together and Measurement.get(console, unbounded, wider).maximum > console.width:
+                yield _table(together)
+                together = []
+            together.append(row)
+        yield _table(together)
 
     def notes(self) -> list[str]:
         """What a reader of the numbers should know, one line each."""
@@ -240,6 +246,17 @@ class Comparison:
         """One line per entry: the table's numbers, shares from 0 to 1."""
         header = ("preset", *self.rows[0].numbers)
         return csv_text(header, [(row.name, *map(_plain, row.numbers.values())) for row in self.rows])
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for row in rows:
+        table.add_column(row.name.replace("+", "\n+"), justify="right", overflow="fold")
+    for column, after in zip_longest(COLUMNS, COLUMNS[1:]):
+        ends = after is None or after.group != column.group
+        table.add_row(column.title, *(column.text(row) for row in rows), end_section=ends)
+    return table
 
 
 def _sequence_dict(run: Run) -> dict[str, Any]:

@@ -343,13 +343,26 @@ def test_ids_beyond_the_objects_are_background() -> None:
 def test_table(done: Bench) -> None:
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(done.comparison().table())
+        (table,) = done.comparison().tables(console)
+        console.print(table)
     lines = {line[:12].strip(): line[12:].split() for line in capture.get().splitlines()}
     assert re.split(r"\s+", capture.get().split("\n")[1].strip()) == [HOLD, "right", "off", "other"]
     assert lines["J&F"][1::2] == ["100.0", "100.0"]
     assert float(lines["J&F"][0]) < 100
     assert lines["lost frames"][1] == "0"
     assert all(column.title in lines for column in COLUMNS)
+
+
+def test_on_a_narrow_terminal_there_are_several_tables_and_no_number_is_broken(done: Bench) -> None:
+    comparison, console = done.comparison(), Console(width=32)
+    with console.capture() as capture:
+        tables = list(comparison.tables(console))
+        console.print(*tables)
+    lines = [line.strip() for line in capture.get().splitlines()]
+    assert 1 < len(tables) <= len(comparison.rows)
+    for column in COLUMNS:
+        shown = [line.removeprefix(column.title) for line in lines if re.match(rf"{column.title} +[\d-]", line)]
+        assert " ".join(shown).split() == [column.text(row) for row in comparison.rows]
 
 
 def test_csv(done: Bench) -> None:
