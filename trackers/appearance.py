@@ -66,21 +66,18 @@ class Sums:
     target: torch.Tensor
 
     @classmethod
-    def of(cls, cells: Cells, share: torch.Tensor, near: float, trust: torch.Tensor | None = None) -> Sums:
+    def of(cls, cells: Cells, share: torch.Tensor, near: float) -> Sums:
         """Of one object.
 
         Args:
             cells: the frame.
             share: float32 (h, w), how much of each cell the object covers.
             near: how many times as much, and one more, a cell beside the object counts as one far from it.
-            trust: float32 (h, w), a weight in [0, 1] for each cell; all alike by default.
         """
         own = share > 0.5
         away = torch.from_numpy(to_nearest(own.cpu().numpy())).to(own.device)
         beside = 1 + near * torch.exp(-away / 4)
         inside, outside = torch.where(own, share, 0).flatten(), torch.where(own, 0, (1 - share) * beside).flatten()
-        if trust is not None:
-            inside, outside = inside * trust.flatten(), outside * trust.flatten()
         inside, outside = (side / side.sum().clamp(min=1e-3) for side in (inside, outside))
         weight = inside + outside
         y = (2 * share - 1).flatten()
