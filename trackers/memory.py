@@ -76,7 +76,7 @@ class MemorySettings(BaseModel):
         0.7, ge=0, le=1, description="how far a mask must stand out from what is beside it, against usual, to be learnt"
     )
     vouched: float = Field(
-        0.8, ge=0, le=1, description="IoU with the mask that motion carries, from which it need not stand out"
+        0.9, ge=0, le=1, description="IoU with the mask that motion carries, from which it need not stand out"
     )
     least: float = Field(-0.2, ge=-1, le=1, description="mean likeness of a mask that is still the object")
     return_margin: float = Field(
