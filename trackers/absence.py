@@ -59,10 +59,7 @@ class Absence:
 
     def carried(self, motion: Motion) -> Absence:
         """A frame later: the same things, where they are still seen to be the same."""
-        same = np.zeros_like(self.other)
-        rows, columns = motion.trust.shape
-        same[:rows, :columns] = motion.same
-        return Absence(motion.carry(self.other, 0) * same, self.distance, self.frames)
+        return Absence(motion.keep(self.other), self.distance, self.frames)
 
     def gone(self, last: np.ndarray) -> Absence:
         """The object has not been found on this frame; `last`, float32 (h, w), are its logits on the one before."""

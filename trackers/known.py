@@ -25,6 +25,7 @@ _PLAIN = (
     "contrast",
     "recall",
     "passed",
+    "company",
 )
 
 
@@ -50,6 +51,7 @@ class Known:
         passed: frames that could have been learnt since the last that was.
         absence: where it was not in the last frame; None while `hold` is 1 (it was where its mask was), and while it
             is `cut_off` (nothing is known).
+        company: what has been seen beside it (see `trackers.company`) up to the last frame; None where nothing has.
     """
 
     reference: Sums
@@ -69,6 +71,7 @@ class Known:
     recall: float | None = None
     passed: int = 0
     absence: Absence | None = None
+    company: np.ndarray | None = None
 
     def to(self, device: torch.device) -> Known:
         """The same with its tensors there."""

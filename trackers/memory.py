@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 from trackers.absence import Absence
 from trackers.appearance import Cells, Sums, alike, likeness, recalled, solve, view
+from trackers.belief import belief, others
+from trackers.company import company
 from trackers.known import Known
+from trackers.memory_settings import MemorySettings
 from trackers.motion import Grid, Motion, Motions
-from vos.distance import to_nearest
 from vos.evidence import contrast
 from vos.hypotheses import prompts_of, regions, rivalled
 from vos.models.features import Features
@@ -34,60 +34,6 @@ _LARGEST_KEPT = 0.97
 _LIKE, _HELD = 0.3, 3.0
 # What is found again may be something else: the hold grows by this much per frame, and until then a better place wins.
 _REGAINED = 0.15
-# Of the largest area: an object is all there from the second share on, and something is missing below the first.
-_MISSING, _WHOLE = 0.7, 0.95
-# Motion in and around an object counts as clear by this power of its mean trust.
-_SURROUNDINGS, _CLEAR = np.ones((9, 9), np.uint8), 4
-
-
-class MemorySettings(BaseModel):
-    """Options of the tracker of evidence."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    appearance: float = Field(4.0, ge=0, description="log-odds of a place that looks wholly like the object")
-    motion: float = Field(0.5, ge=0, description="log-odds per logit of the last mask where motion carries it surely")
-    beside: float = Field(1.0, ge=0, description="log-odds against a place that motion surely brings from outside it")
-    outside: float = Field(
-        2.0,
-        ge=0,
-        description="log-odds against a place outside the carried mask, while nothing of the object is missing",
-    )
-    away: float = Field(
-        3.0, ge=0, description="log-odds against a place, per object's width away from where motion carries the mask"
-    )
-    away_limit: float = Field(4.0, ge=0, description="the most that distance can speak against a place")
-    absence: float = Field(
-        1.0,
-        ge=0,
-        description="weight of what is known of where an object out of view is not",
-    )
-    damping: float = Field(0.01, gt=0, description="of the ridge regression")
-    near: float = Field(3.0, ge=0, description="how much more a cell beside the object teaches than one far away")
-    recent: float = Field(
-        0.3, ge=0, le=1, description="weight of recent frames in the memory; the rest is the references'"
-    )
-    rate: float = Field(0.15, ge=0, le=1, description="weight of a new frame among the recent ones")
-    learn_every: int = Field(
-        3, ge=1, description="learn from one of so many frames that could be learnt, with the weight of them all"
-    )
-    min_score: float = Field(0.6, ge=0, le=1, description="score of a mask from which the memory learns")
-    min_contrast: float = Field(
-        0.7, ge=0, le=1, description="how far a mask must stand out from what is beside it, against usual, to be learnt"
-    )
-    vouched: float = Field(
-        0.9, ge=0, le=1, description="IoU with the mask that motion carries, from which it need not stand out"
-    )
-    least: float = Field(-0.2, ge=-1, le=1, description="mean likeness of a mask that is still the object")
-    return_margin: float = Field(
-        0.4, ge=0, le=1, description="how much more likeness it takes to come back, or to be found after a cut"
-    )
-    cut_recall: float = Field(
-        0.94,
-        ge=0,
-        le=1,
-        description="how much of its last view a mask must show to be found after a cut, against usual",
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +42,7 @@ class _Seen:
 
     Attributes:
         given: objects whose mask was given on this frame.
-        absences: of objects, as they are carried here; filled in as they are asked for.
+        absences, companies: of objects, as they are carried here; filled in as they are asked for.
     """
 
     frame: Frame
@@ -104,6 +50,7 @@ class _Seen:
     grid: Grid
     given: set[int] = field(default_factory=set)
     absences: dict[int, Absence | None] = field(default_factory=dict)
+    companies: dict[int, np.ndarray | None] = field(default_factory=dict)
 
 
 class MemoryTracker:
@@ -167,6 +114,9 @@ class MemoryTracker:
                 known = self._known(found.id, seen.cells.x.device)
                 assert known is not None
                 self._objects[found.id] = self._after(known, found, result, row)
+        for object_id, known in self._objects.items():
+            kept = company(self._company(object_id, seen), known.logits, known.hold)
+            self._objects[object_id] = replace(known, company=kept)
         self._motions.advance(seen.frame, seen.grid)
         self._seen, self._evidence = None, None
 
@@ -208,9 +158,9 @@ class MemoryTracker:
         unlike = [self._unlike(i, seen) for i in self._objects]
         alone = np.stack(
             [
-                self._belief(known, like, less, where, elsewhere, motion, grid)
+                belief(self._settings, known, like, less, where, elsewhere, motion, grid)
                 for known, like, less, where, elsewhere in zip(
-                    objects, now, unlike, carried, _others(carried), strict=True
+                    objects, now, unlike, carried, others(carried), strict=True
                 )
             ]
         )
@@ -229,14 +179,14 @@ class MemoryTracker:
         needed = [
             settings.cut_recall * (known.recall or 0) if u else -1 for known, u in zip(objects, unseen, strict=True)
         ]
-        belief = rivalled(alone)
+        beliefs = rivalled(alone)
         return Evidence(
-            belief,
-            regions(belief, carried),
+            beliefs,
+            regions(beliefs, carried),
             carried,
             now,
             first,
-            np.stack([like if less is None else like - less for like, less in zip(now, unlike, strict=True)]),
+            now - np.stack(unlike),
             (settings.least + settings.return_margin * loose).astype(np.float32),
             np.array([known.area for known in objects], dtype=np.float32),
             tuple(views),
@@ -263,56 +213,25 @@ class MemoryTracker:
             seen.absences[object_id] = None if motion is None or unknown else last.carried(motion)
         return seen.absences[object_id]
 
-    def _unlike(self, object_id: int, seen: _Seen) -> np.ndarray | None:
-        """How much less like an object places are than they look, float32 (h, w); less where more of it was in view."""
+    def _company(self, object_id: int, seen: _Seen) -> np.ndarray | None:
+        """What has been seen beside an object, where it is on this frame; None if nothing has."""
+        if object_id not in seen.companies:
+            kept, motion = self._objects[object_id].company, self._motions.to(seen.frame, seen.grid)
+            seen.companies[object_id] = None if kept is None or motion is None else motion.keep(kept)
+        return seen.companies[object_id]
+
+    def _unlike(self, object_id: int, seen: _Seen) -> np.ndarray:
+        """How much less like an object places are than they look, float32 (h, w).
+
+        What has been seen beside it for a while is, always; what was beside it when it was last seen, and what is far
+        from there, more so the less of the object was in view.
+        """
         known = self._objects[object_id]
+        seen_beside = self._company(object_id, seen)
+        unlike = np.zeros(seen.grid.size, np.float32) if seen_beside is None else self._settings.company * seen_beside
         weight = np.float32(self._settings.absence * (1 - known.hold))
         absence = self._absence(object_id, seen) if weight > 0 else None
-        return None if absence is None else weight * absence.unlike(known.largest)
-
-    def _belief(
-        self,
-        known: Known,
-        like: np.ndarray,
-        unlike: np.ndarray | None,
-        carried: np.ndarray,
-        others: np.ndarray,
-        motion: Motion | None,
-        grid: Grid,
-    ) -> np.ndarray:
-        """Log-odds that a place is the object's, float32 (h, w), whatever is believed of other objects.
-
-        Args:
-            known: the object.
-            like: float32 (h, w), how much a place looks like it.
-            unlike: float32 (h, w), how much less like it a place is than it looks; None for nothing.
-            carried: float32 (h, w), its last logits where they are now.
-            others: bool (h, w), where other objects are carried to.
-            motion: to this frame; None where nothing is known of it.
-            grid: the frame's places.
-        """
-        settings, hold = self._settings, known.hold
-        limit = 1.25 * settings.appearance
-        looks = np.clip(settings.appearance * like, -limit, limit)
-        if unlike is not None:
-            looks -= settings.appearance * unlike
-        inside = carried > 0
-        if not inside.any():
-            return looks
-        trust = np.ones(grid.size, np.float32)
-        if motion is not None:
-            rows, columns = grid.covered
-            trust[:rows, :columns] = motion.trust
-        away = np.minimum(settings.away_limit, settings.away * to_nearest(inside) / max(4.0, math.sqrt(known.largest)))
-        # Another that leaves may uncover what is this one's own.
-        beyond = np.where(others, 0, np.clip(-carried, 0, 4) / 4)
-        against = hold * away + settings.beside * trust * beyond
-        # An object that is all there, and whose motion is clear, grows by being carried; what comes up beside it is
-        # another. One of which a part was covered may get it back.
-        whole = min(max((inside.sum() / known.largest - _MISSING) / (_WHOLE - _MISSING), 0.0), 1.0)
-        clear = float(trust[cv2.dilate(inside.astype(np.uint8), _SURROUNDINGS) > 0].mean()) ** _CLEAR
-        against += settings.outside * hold * whole * clear * beyond
-        return looks + np.where(inside, hold * settings.motion * trust * np.clip(carried, 0, 4), -against)
+        return unlike if absence is None else np.maximum(unlike, weight * absence.unlike(known.largest))
 
     def _after(self, known: Known, found: ObjectResult, result: FrameResult, evidence: Evidence) -> Known:
         """An object after a frame, from its final mask and its own row of the evidence."""
@@ -367,13 +286,6 @@ class MemoryTracker:
         (h, w), ratio = cells.size, RATIO
         averaged = shares[: h * ratio, : w * ratio].reshape(h, ratio, w, ratio).mean(axis=(1, 3))
         return torch.from_numpy(_at_least_one(averaged)).to(cells.x.device)
-
-
-def _others(carried: np.ndarray) -> np.ndarray:
-    """Where other objects are, and next to it: logits float32 (N, h, w) -> bool (N, h, w)."""
-    held = carried > 0
-    others = held.sum(axis=0, dtype=np.uint8) - held
-    return np.stack([cv2.dilate(one, np.ones((3, 3), np.uint8)) > 0 for one in others])
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> float:

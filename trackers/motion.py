@@ -106,6 +106,13 @@ class Motion:
         change = cv2.GaussianBlur((moved.astype(np.float32) - now) ** 2, (0, 0), _BLUR)
         return np.asarray(np.minimum(1, 2 * self.trust) * np.exp(-change / _SAME**2), dtype=np.float32)
 
+    def keep(self, shares: np.ndarray) -> np.ndarray:
+        """What was known of the last frame's things, float32 (h, w) >= 0, where they are still seen to be the same."""
+        rows, columns = self.trust.shape
+        kept = self.carry(shares, 0)
+        kept[:rows, :columns] *= self.same
+        return kept
+
     def carry(self, logits: np.ndarray, beyond: float) -> np.ndarray:
         """The last frame's logits, float32 (h, w) on the whole grid, where they are now; `beyond` from outside it."""
         rows, columns = self.trust.shape

@@ -15,7 +15,9 @@ from hypothesis.extra.numpy import arrays
 
 from tests.trackers.scenes import result, texture
 from trackers.appearance import Cells, Sums, likeness, solve
-from trackers.memory import RATIO, MemorySettings, MemoryTracker, _others
+from trackers.belief import belief, others
+from trackers.memory import RATIO, MemoryTracker
+from trackers.memory_settings import MemorySettings
 from trackers.motion import Flow, Grid, Motion
 from vos.evidence import recall
 from vos.models.features import FeatureMap, Features
@@ -128,6 +130,10 @@ def test_what_comes_up_before_a_still_background_is_not_the_same() -> None:
     far = cv2.dilate(new.astype(np.uint8), np.ones((17, 17), np.uint8)) == 0
     assert motion.same[far].mean() > 0.95
     assert motion.same[new].mean() < 0.5
+    kept = motion.keep(np.full(grid.size, 0.8, np.float32))
+    rows, columns = motion.same.shape
+    np.testing.assert_allclose(kept[:rows, :columns], 0.8 * motion.same, atol=1e-6)
+    assert not kept[rows:].any() and not kept[:, columns:].any()
 
 
 # --- the tracker ---
@@ -248,6 +254,24 @@ def test_what_was_seen_beside_an_object_is_not_what_comes_back() -> None:
         tracker.update(_answer(frame, mask))
 
 
+def test_what_has_long_been_seen_beside_an_object_is_another_though_all_of_the_object_is_there() -> None:
+    """A twin that stands far off from the start looks less like the object from frame to frame."""
+    tracker, twin, recognised = MemoryTracker(MemorySettings()), -48, []
+    other = _places(np.roll(_scene(0)[2], twin, axis=1))
+    for t in range(5):
+        frame, features, mask = _scene(t, twin=twin)
+        if t == 0:
+            tracker.add(1, frame, features, mask)
+        evidence = _evidence(tracker, frame, features)
+        recognised.append(evidence.likeness[0] - evidence.recognised[0])
+        assert not recognised[-1][_places(mask)].any(), "the object is not"
+        tracker.update(_answer(frame, mask))
+    assert not recognised[0].any()
+    assert [less[other].mean() for less in recognised[1:]] == pytest.approx(
+        [0.3 * (1 - 0.7**t) for t in range(1, 5)], rel=0.05
+    )
+
+
 def test_another_object_that_leaves_may_uncover_what_is_this_ones() -> None:
     tracker, (_, features, mask) = _started(), _scene(1)
     grid = Grid(features.image, RATIO)
@@ -256,7 +280,8 @@ def test_another_object_that_leaves_may_uncover_what_is_this_ones() -> None:
     beside[: SIZE[0] // 2, : SIZE[1] // 2] = _places(np.roll(mask, 40, axis=1))
     like = np.full(grid.size, 0.5, np.float32)
     alone, left = (
-        tracker._belief(known, like, None, known.logits, others, None, grid) for others in (beside & False, beside)
+        belief(tracker._settings, known, like, np.zeros_like(like), known.logits, others, None, grid)
+        for others in (beside & False, beside)
     )
     # What is against new places beside a whole object, 1 and 2 log-odds, is not against these.
     np.testing.assert_allclose((left - alone)[beside], 3, atol=1e-5)
@@ -266,10 +291,10 @@ def test_another_object_that_leaves_may_uncover_what_is_this_ones() -> None:
 def test_where_another_object_is_carried_is_where_others_are() -> None:
     carried = np.full((3, 20, 30), -6, np.float32)
     carried[0, 5:8, 5:8], carried[1, 5:8, 6:20] = 6, 6
-    others = _others(carried)
-    np.testing.assert_array_equal(others[0], _others(carried[1:])[1])
-    assert others[0][4:9, 5:21].all() and others[0].sum() == 5 * 16
-    assert (others[2] == others[0] | others[1]).all()
+    beside = others(carried)
+    np.testing.assert_array_equal(beside[0], others(carried[1:])[1])
+    assert beside[0][4:9, 5:21].all() and beside[0].sum() == 5 * 16
+    assert (beside[2] == beside[0] | beside[1]).all()
 
 
 def test_the_less_of_it_was_left_the_more_it_takes_to_be_it() -> None:

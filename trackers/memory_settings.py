@@ -1,0 +1,58 @@
+"""Options of the tracker of evidence."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class MemorySettings(BaseModel):
+    """Options of the tracker of evidence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    appearance: float = Field(4.0, ge=0, description="log-odds of a place that looks wholly like the object")
+    motion: float = Field(0.5, ge=0, description="log-odds per logit of the last mask where motion carries it surely")
+    beside: float = Field(1.0, ge=0, description="log-odds against a place that motion surely brings from outside it")
+    outside: float = Field(
+        2.0,
+        ge=0,
+        description="log-odds against a place outside the carried mask, while nothing of the object is missing",
+    )
+    away: float = Field(
+        3.0, ge=0, description="log-odds against a place, per object's width away from where motion carries the mask"
+    )
+    away_limit: float = Field(4.0, ge=0, description="the most that distance can speak against a place")
+    absence: float = Field(
+        1.0,
+        ge=0,
+        description="weight of what is known of where an object out of view is not",
+    )
+    company: float = Field(
+        0.3, ge=0, description="how much less like the object what has been beside it for some frames counts"
+    )
+    damping: float = Field(0.01, gt=0, description="of the ridge regression")
+    near: float = Field(3.0, ge=0, description="how much more a cell beside the object teaches than one far away")
+    recent: float = Field(
+        0.3, ge=0, le=1, description="weight of recent frames in the memory; the rest is the references'"
+    )
+    rate: float = Field(0.15, ge=0, le=1, description="weight of a new frame among the recent ones")
+    learn_every: int = Field(
+        3, ge=1, description="learn from one of so many frames that could be learnt, with the weight of them all"
+    )
+    min_score: float = Field(0.6, ge=0, le=1, description="score of a mask from which the memory learns")
+    min_contrast: float = Field(
+        0.7, ge=0, le=1, description="how far a mask must stand out from what is beside it, against usual, to be learnt"
+    )
+    vouched: float = Field(
+        0.8, ge=0, le=1, description="IoU with the mask that motion carries, from which it need not stand out"
+    )
+    least: float = Field(-0.2, ge=-1, le=1, description="mean likeness of a mask that is still the object")
+    return_margin: float = Field(
+        0.4, ge=0, le=1, description="how much more likeness it takes to come back, or to be found after a cut"
+    )
+    cut_recall: float = Field(
+        0.94,
+        ge=0,
+        le=1,
+        description="how much of its last view a mask must show to be found after a cut, against usual",
+    )
