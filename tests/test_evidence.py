@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from vos.evidence import choose, completed, contrast, recall
-from vos.hypotheses import Hypotheses, hypotheses, prompts_of, regions, remainders, rivalled
+from vos.hypotheses import Hypotheses, hypotheses, of_others, prompts_of, regions, remainders, rivalled
 from vos.models.features import FeatureMap
 from vos.types import Candidates, Evidence
 
@@ -116,6 +116,44 @@ def test_no_place_is_believed_to_be_two_objects(belief: np.ndarray) -> None:
 
 def test_a_lone_object_has_no_rival() -> None:
     np.testing.assert_array_equal(rivalled(HERE[None]), HERE[None])
+
+
+@given(arrays(np.float32, (4, 3, 5), elements=st.sampled_from([-2, -1, 0, 1, 2])))
+def test_of_others_is_the_most_without_oneself(maps: np.ndarray) -> None:
+    for own, others in enumerate(of_others(maps)):
+        np.testing.assert_array_equal(others, np.delete(maps, own, axis=0).max(axis=0))
+
+
+def test_another_object_in_the_box_is_pointed_out() -> None:
+    # A corner of an object's box is another's.
+    own, other = _logits(4, 6, 20, 26), _logits(2, 16, 12, 28)
+    own[other > 0] = -5
+    asked = _hypotheses(_evidence([own, other]))
+    assert asked.owners.tolist() == [0, 1]
+    against = asked.prompts.points[0][asked.prompts.labels[0] == 0]
+    assert len(against) == 1
+    # Places 16 to 25 by 4 to 11 of the box are not its own: the middle of them, to half a place.
+    np.testing.assert_allclose(against[0], [20.5 * 5, 7.5 * 5], atol=8)
+    assert (asked.prompts.labels[0] == 1).any()
+    assert not (asked.prompts.labels[1] == 0).any(), "nothing reaches into the other's box"
+
+
+@pytest.mark.parametrize(
+    "other", [_logits(12, 20, 22, 30), _logits(4, 15, 14, 24), _logits(4, 13, 7, 16)], ids=["apart", "thin", "small"]
+)
+def test_another_object_beside_the_box_is_not_pointed_out(other: np.ndarray) -> None:
+    own = np.where(other > 0, -5, HERE).astype(np.float32)
+    own[13, 15] = 5
+    asked = _hypotheses(_evidence([own, other]))
+    assert not (asked.prompts.labels == 0).any()
+    assert asked.prompts.points.shape[1] == 3, "and costs nothing"
+
+
+def test_what_motion_does_not_bring_is_not_pointed_out_as_anothers() -> None:
+    own, other = _logits(4, 6, 20, 26), _logits(2, 16, 12, 28)
+    own[other > 0] = -5
+    for carried in ([own, NOWHERE], [np.maximum(own, other), other]):
+        assert not (_hypotheses(_evidence([own, other], carried)).prompts.labels[0] == 0).any()
 
 
 def test_the_candidate_that_agrees_is_chosen() -> None:

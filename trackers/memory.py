@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from trackers.absence import Absence
 from trackers.appearance import Cells, Sums, alike, likeness, recalled, solve, view
-from trackers.belief import belief, others
+from trackers.belief import belief, rivals
 from trackers.company import company
 from trackers.known import Known
 from trackers.memory_settings import MemorySettings
@@ -160,7 +160,7 @@ class MemoryTracker:
             [
                 belief(self._settings, known, like, less, where, elsewhere, motion, grid)
                 for known, like, less, where, elsewhere in zip(
-                    objects, now, unlike, carried, others(carried), strict=True
+                    objects, now, unlike, carried, rivals(carried), strict=True
                 )
             ]
         )

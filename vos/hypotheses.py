@@ -3,14 +3,15 @@
 Segment Anything draws edges well and does not know which of many things is meant; the evidence knows where, and draws
 badly. So the decoder is asked for every object with the region that all evidence together speaks for and, where that
 is another, with the mask that motion carries here, each as a box, points and a mask; and what the belief has beyond its
-answer is asked for once more by itself. What of the answers to believe is said in `vos.evidence`.
+answer is asked for once more by itself. Where another object reaches into the box, a point in it says that it is not
+meant. What of the answers to believe is said in `vos.evidence`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -34,6 +35,8 @@ _AROUND_BOX, _AROUND_PLACES = 0.5, 16
 # A remainder is this many places away from the answer, and at least this large a share of it and as many places. It is
 # asked for with a mask that ends so many places around it.
 _APART, _REST_SHARE, _REST_PLACES, _REST_AROUND = 2, 0.04, 12, 3
+# What is another object's is pointed out in a box from so many places on, so many from where it ends.
+_THEIRS_PLACES, _THEIRS_DEPTH = 12, 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +59,12 @@ class Hypotheses:
 @dataclass(frozen=True, eq=False)
 class _Asked:
     """Box and points of a region, float (4,) and (P, 2), xy, in places from the grid's corner; or points that are
-    known `on_frame`, float32 (P, 2), pixels."""
+    known `on_frame`, float32 (P, 2), pixels. `against`, float (2,), is a point that is not meant."""
 
     box: np.ndarray
     points: np.ndarray | None = None
     on_frame: np.ndarray | None = None
+    against: np.ndarray | None = None
 
 
 def hypotheses(evidence: Evidence, prompts: Prompts, image: FeatureMap) -> Hypotheses:
@@ -107,12 +111,15 @@ def rivalled(belief: np.ndarray) -> np.ndarray:
     Returns:
         float32 (N, h, w), at no place above 0 for two of them.
     """
-    if len(belief) < 2:
-        return belief
-    ordered = np.sort(belief, axis=0)
-    best, second = ordered[-1], ordered[-2]
-    others = np.where(belief == best, second, best)
-    return np.asarray(belief - np.maximum(others, 0))
+    return np.asarray(belief - np.maximum(of_others(belief), 0))
+
+
+def of_others(maps: np.ndarray) -> np.ndarray:
+    """The most that any other object has at each place, float32 (N, h, w) of (N, h, w); -inf if there is no other."""
+    best = second = np.full(maps.shape[1:], -np.inf, maps.dtype)
+    for own in maps:
+        second, best = np.maximum(second, np.minimum(best, own)), np.maximum(best, own)
+    return np.where(maps == best, second, best)
 
 
 def regions(belief: np.ndarray, carried: np.ndarray) -> np.ndarray:
@@ -203,9 +210,32 @@ def _asking(
 ) -> Hypotheses:
     stacked = np.stack(masks) if masks else np.zeros((0, *evidence.belief.shape[1:]))
     windows = [_window(one.box, evidence, image) for one in asked]
+    theirs = _theirs(evidence)
+    asked = [replace(one, against=_deepest(theirs[row], one.box)) for one, row in zip(asked, owners, strict=True)]
     return Hypotheses(
         _on_frame(asked, evidence, image), stacked.astype(np.float32), np.array(owners, dtype=np.int64), windows
     )
+
+
+def _theirs(evidence: Evidence) -> np.ndarray:
+    """What is believed to be another object's, and was: bool (N, h, w)."""
+    carried = evidence.carried > 0
+    held = carried & (evidence.belief > 0)
+    return np.asarray(held.any(axis=0) & ~carried)
+
+
+def _deepest(region: np.ndarray, box: np.ndarray) -> np.ndarray | None:
+    """The middle of the place deepest in the part of a region, bool (h, w), that a box holds: float (2,), xy.
+
+    None where that part is small or thin.
+    """
+    x0, y0, x1, y1 = (int(edge) for edge in box)
+    part = np.pad(region[y0:y1, x0:x1], 1)
+    if part.sum() < _THEIRS_PLACES:
+        return None
+    depth = to_nearest(~part)
+    y, x = np.unravel_index(depth.argmax(), depth.shape)
+    return np.array([x0 + x - 0.5, y0 + y - 0.5]) if depth[y, x] >= _THEIRS_DEPTH else None
 
 
 def _window(box: np.ndarray, evidence: Evidence, image: FeatureMap) -> Window:
@@ -222,7 +252,8 @@ def _window(box: np.ndarray, evidence: Evidence, image: FeatureMap) -> Window:
 
 def _on_frame(asked: Sequence[_Asked | None], evidence: Evidence, image: FeatureMap) -> Prompts:
     """What is asked for in pixels of the frame; None asks for nothing."""
-    points = np.zeros((len(asked), _POINTS, 2), dtype=np.float32)
+    width = _POINTS + any(one is not None and one.against is not None for one in asked)
+    points = np.zeros((len(asked), width, 2), dtype=np.float32)
     labels = np.full(points.shape[:2], -1, dtype=np.int8)
     boxes = np.full((len(asked), 4), np.nan, dtype=np.float32)
     h, w = image.frame_size
@@ -236,6 +267,8 @@ def _on_frame(asked: Sequence[_Asked | None], evidence: Evidence, image: Feature
         if inside is not None:
             points[row, : len(inside)] = inside
             labels[row, : len(inside)] = 1
+        if one.against is not None:
+            points[row, _POINTS], labels[row, _POINTS] = np.clip(one.against * scale - 0.5, 0, corner), 0
         low, high = one.box[:2] * scale - 0.5 - _MARGIN, one.box[2:] * scale - 0.5 + _MARGIN
         boxes[row] = [*np.clip(low, 0, corner), *np.clip(high, 0, corner)]
     return Prompts(points, labels, boxes)

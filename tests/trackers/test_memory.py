@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 
 from tests.trackers.scenes import result, texture
 from trackers.appearance import Cells, Sums, likeness, solve
-from trackers.belief import belief, others
+from trackers.belief import belief, rivals
 from trackers.memory import RATIO, MemoryTracker
 from trackers.memory_settings import MemorySettings
 from trackers.motion import Flow, Grid, Motion
@@ -272,29 +272,34 @@ def test_what_has_long_been_seen_beside_an_object_is_another_though_all_of_the_o
     )
 
 
-def test_another_object_that_leaves_may_uncover_what_is_this_ones() -> None:
+def test_another_object_keeps_its_place_and_where_it_leaves_may_be_what_is_this_ones() -> None:
     tracker, (_, features, mask) = _started(), _scene(1)
     grid = Grid(features.image, RATIO)
     (known,) = tracker._objects.values()
     beside = np.zeros(grid.size, bool)
     beside[: SIZE[0] // 2, : SIZE[1] // 2] = _places(np.roll(mask, 40, axis=1))
+    around = cv2.dilate(beside.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     like = np.full(grid.size, 0.5, np.float32)
-    alone, left = (
-        belief(tracker._settings, known, like, np.zeros_like(like), known.logits, others, None, grid)
-        for others in (beside & False, beside)
+    alone, barely, surely = (
+        belief(tracker._settings, known, like, 0 * like, known.logits, np.float32(sure) * beside, None, grid)
+        for sure in (0, 1e-6, 1)
     )
-    # What is against new places beside a whole object, 1 and 2 log-odds, is not against these.
-    np.testing.assert_allclose((left - alone)[beside], 3, atol=1e-5)
-    np.testing.assert_array_equal(left[~beside], alone[~beside])
+    own, elsewhere = known.logits > 0, ~around
+    # What is against new places beside a whole object, 1 and 2 log-odds, is not against what another may leave.
+    np.testing.assert_allclose((barely - alone)[around & ~own], 3, atol=1e-4)
+    np.testing.assert_allclose((surely - alone)[beside & ~own], -3, atol=1e-4)
+    for left in (barely, surely):
+        np.testing.assert_array_equal(left[elsewhere | own], alone[elsewhere | own])
 
 
-def test_where_another_object_is_carried_is_where_others_are() -> None:
+def test_rivals_are_where_another_object_is_carried() -> None:
     carried = np.full((3, 20, 30), -6, np.float32)
-    carried[0, 5:8, 5:8], carried[1, 5:8, 6:20] = 6, 6
-    beside = others(carried)
-    np.testing.assert_array_equal(beside[0], others(carried[1:])[1])
-    assert beside[0][4:9, 5:21].all() and beside[0].sum() == 5 * 16
-    assert (beside[2] == beside[0] | beside[1]).all()
+    carried[0, 5:8, 5:8], carried[1, 5:8, 6:20] = 6, 2
+    others = rivals(carried)
+    np.testing.assert_array_equal(others[0], np.where(carried[1] > 0, 0.5, 0))
+    np.testing.assert_array_equal(others[1], np.where(carried[0] > 0, 1, 0))
+    np.testing.assert_array_equal(others[2], np.maximum(others[0], others[1]))
+    assert not rivals(carried[:1]).any(), "one object has no rival"
 
 
 def test_the_less_of_it_was_left_the_more_it_takes_to_be_it() -> None:
