@@ -132,7 +132,7 @@ def test_another_object_in_the_box_is_pointed_out() -> None:
     assert asked.owners.tolist() == [0, 1]
     against = asked.prompts.points[0][asked.prompts.labels[0] == 0]
     assert len(against) == 1
-    # Places 16 to 25 by 4 to 11 of the box are not its own: the middle of them, to half a place.
+    # Places 16 to 25 by 4 to 11 of the box are not its own: their middle, to a place and a half.
     np.testing.assert_allclose(against[0], [20.5 * 5, 7.5 * 5], atol=8)
     assert (asked.prompts.labels[0] == 1).any()
     assert not (asked.prompts.labels[1] == 0).any(), "nothing reaches into the other's box"

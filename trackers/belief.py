@@ -19,6 +19,7 @@ _MISSING, _WHOLE = 0.7, 0.95
 _SURROUNDINGS, _CLEAR = np.ones((9, 9), np.uint8), 4
 # Carried logits count as sure from this one on.
 _SURELY = 4
+# What another object uncovers is this close to it.
 _NEXT_TO = np.ones((3, 3), np.uint8)
 
 

@@ -56,10 +56,11 @@ class _Seen:
 class MemoryTracker:
     """What the object looks like, learnt from trusted frames, weighed against where motion carries its mask.
 
-    Appearance: a classifier of grid cells in closed form, of the references and of recent frames. Motion: dense flow
-    (DIS, OpenCV) carries the last logits; a place counts less the farther it is from them. How much they tie the object
-    to its place falls with the mask's likeness and with its area, so that an object that is covered is looked for ever
-    farther away, and one that is lost everywhere but in what was seen beside it. After a cut, motion says nothing.
+    Appearance: a classifier of grid cells in closed form, of the references and of recent frames; what has been seen
+    beside the object for a while counts less. Motion: dense flow (DIS, OpenCV) carries the last logits; a place counts
+    less the farther it is from them. How much they tie the object to its place falls with the mask's likeness and with
+    its area, so that an object that is covered is looked for ever farther away, and one that is lost everywhere but in
+    what was seen beside it. After a cut, motion says nothing.
 
     The memory learns from a frame if its mask agrees with what was believed and either stands out from what is beside
     it, for the references' classifier, as it usually does, or is where motion carries the last one.

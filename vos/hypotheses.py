@@ -59,7 +59,7 @@ class Hypotheses:
 @dataclass(frozen=True, eq=False)
 class _Asked:
     """Box and points of a region, float (4,) and (P, 2), xy, in places from the grid's corner; or points that are
-    known `on_frame`, float32 (P, 2), pixels. `against`, float (2,), is a point that is not meant."""
+    known `on_frame`, float32 (P, 2), pixels. `against`, float (2,), xy, places, is a point that is not meant."""
 
     box: np.ndarray
     points: np.ndarray | None = None
@@ -225,9 +225,14 @@ def _theirs(evidence: Evidence) -> np.ndarray:
 
 
 def _deepest(region: np.ndarray, box: np.ndarray) -> np.ndarray | None:
-    """The middle of the place deepest in the part of a region, bool (h, w), that a box holds: float (2,), xy.
+    """Where the part of a region, bool (h, w), that a box holds is deepest; None where that part is small or thin.
 
-    None where that part is small or thin.
+    Args:
+        region: places.
+        box: float (4,), x0, y0, x1, y1, in places from the grid's corner.
+
+    Returns:
+        float (2,), xy, the middle of the deepest place, in places from the grid's corner.
     """
     x0, y0, x1, y1 = (int(edge) for edge in box)
     part = np.pad(region[y0:y1, x0:x1], 1)
