@@ -26,6 +26,7 @@ _COUNTS = {
     "losses": "losses",
     "recovered": "recovered",
     "swaps": "id-swaps",
+    "mixed": "mixed-frames",
     "returns": "returns",
     "met": "returns-met",
     "ghosts": "ghost-frames",
@@ -136,6 +137,12 @@ COLUMNS = (
         "objects times frames in which the mask overlaps another object more than its own",
         "continuity",
         lambda row: str(row.continuity.swaps),
+    ),
+    Column(
+        "mixed",
+        "objects times frames in which more than a tenth of the mask is what another object covers",
+        "continuity",
+        lambda row: str(row.continuity.mixed),
     ),
     Column(
         "returns met",

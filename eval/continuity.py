@@ -1,4 +1,4 @@
-"""What J and F do not tell: whether an object was lost, whether it was found again, and whether ids were swapped."""
+"""What J and F do not tell: whether an object was lost and found again, whether ids were swapped or parts taken."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ LOST_BELOW = 0.1
 FOUND_FROM = 0.5
 RETURN_WITHIN = 10
 GHOST_FROM = 0.001
+MIXED_FROM = 0.1
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Continuity:
         losses: times that an object was lost. It counts as lost until its IoU is 0.5 or more.
         recovered: those of the losses that ended so.
         swaps: objects times frames in which the object's mask overlaps another object more than its own.
+        mixed: objects times frames in which more than a tenth of the object's mask is what some other object covers.
         returns: times that an object was there again after frames in which it was not there at all.
         met: those of the returns on which its IoU was 0.5 or more within 10 frames.
         ghosts: objects times frames in which the object is not there and its mask takes more than 0.1 % of the frame.
@@ -30,6 +32,7 @@ class Continuity:
     losses: int = 0
     recovered: int = 0
     swaps: int = 0
+    mixed: int = 0
     returns: int = 0
     met: int = 0
     ghosts: int = 0
@@ -67,12 +70,13 @@ class ContinuityCounter:
         found_again = self._away & (iou >= FOUND_FROM)
         others = overlap[1:, 1:].copy()
         np.fill_diagonal(others, 0)
-        swapped = others.max(axis=0, initial=0) > shared
+        taken = others.max(axis=0, initial=0)
+        swapped, mixed = taken > shared, taken > MIXED_FROM * answered
         returned = self._gone & (there > 0)
         self._back = np.where(returned, 1, np.where(self._back > 0, self._back + 1, 0))
         met = (self._back > 0) & (self._back <= RETURN_WITHIN) & (iou >= FOUND_FROM)
         ghosts = (there == 0) & (answered > GHOST_FROM * truth.size)
-        counted = (lost, lost & ~self._away, found_again, swapped, returned, met, ghosts)
+        counted = (lost, lost & ~self._away, found_again, swapped, mixed, returned, met, ghosts)
         self._total += Continuity(*(int(which.sum()) for which in counted))
         self._away = (self._away | lost) & ~found_again
         self._back[met | (there == 0)] = 0

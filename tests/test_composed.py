@@ -104,3 +104,12 @@ def test_composed_of_real_sequences(
     assert total.met == total.returns == (not name.startswith(("over", "beside")))
     assert total.recovered == total.losses, "what is there is found again"
     assert np.mean(ious) > least
+
+
+def test_two_people_who_cover_each_other_keep_their_ids(
+    tracked: Callable[[Shots], tuple[Continuity, list[float]]], shared: Path
+) -> None:
+    pair = open_dataset(shared / "davis", year=2016, sequences=["paragliding-launch", "bmx-trees"])
+    (found,) = matching(pair, ["over-paragliding"], 45)
+    total, _ = tracked(list(found.shots()))
+    assert (total.swaps, total.lost) == (0, 0)

@@ -17,8 +17,8 @@ from vos.evidence import recall
 from vos.models.features import FeatureMap
 from vos.models.tiny_vit import unit_cells
 
-# Cells that are kept of a view.
-_VIEW = 128
+# Cells that are kept of a view, and those that an object's own sums are made of.
+_VIEW, _OWN = 128, 256
 # Cells whose weight is this much apart from the usual one are counted one by one, a multiple of so many of them (the
 # backend keeps compiled code for every number that it has met); the sum over all others is shared by objects.
 _APART, _ONE_BY_ONE = 0.02, 256
@@ -60,10 +60,17 @@ class Cells:
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """A frame's part in the regression: x' W x, (D + 1, D + 1), and x' W y, (D + 1,), W of sum 1 on either side."""
+    """A frame's part in the regression.
+
+    Attributes:
+        gram, target: x' W x, float32 (D + 1, D + 1), and x' W y, (D + 1,), W of sum 1 on either side.
+        own_gram, own_mean: means of x x' and of x over the object's own cells, up to 256, evenly picked.
+    """
 
     gram: torch.Tensor
     target: torch.Tensor
+    own_gram: torch.Tensor
+    own_mean: torch.Tensor
 
     @classmethod
     def of(cls, cells: Cells, share: torch.Tensor, near: float) -> Sums:
@@ -87,14 +94,21 @@ class Sums:
         count = -(-int((apart > _APART * common).sum()) // _ONE_BY_ONE) * _ONE_BY_ONE
         which = apart.topk(min(count, len(apart))).indices
         x, extra = cells.x[which], (weight - common)[which]
-        return cls(common * cells.gram + cells.products(x * extra[:, None], x), cells.x.T @ (weight * y))
+        gram, target = common * cells.gram + cells.products(x * extra[:, None], x), cells.x.T @ (weight * y)
+        x = cells.x[_picked(own, _OWN)]
+        count = max(1, len(x))
+        return cls(gram, target, cells.products(x, x) / count, x.sum(dim=0) / count)
 
     def to(self, device: torch.device) -> Sums:
-        return Sums(self.gram.to(device), self.target.to(device))
+        return Sums(*(part.to(device) for part in self.parts))
 
     def mixed(self, other: Sums, share: float) -> Sums:
         """This and a share of another."""
-        return Sums(self.gram.lerp(other.gram, share), self.target.lerp(other.target, share))
+        return Sums(*(a.lerp(b, share) for a, b in zip(self.parts, other.parts, strict=True)))
+
+    @property
+    def parts(self) -> tuple[torch.Tensor, ...]:
+        return self.gram, self.target, self.own_gram, self.own_mean
 
 
 def solve(sums: Sums, damping: float) -> torch.Tensor:
@@ -119,9 +133,7 @@ def view(cells: Cells, share: torch.Tensor) -> torch.Tensor:
     Returns:
         float32 (P, D), P up to 128, to be multiplied with cells for cosine similarities.
     """
-    own = (share.flatten() > 0.5).nonzero()[:, 0]
-    count = min(_VIEW, len(own))
-    picked = cells.x[own[torch.linspace(0, len(own) - 1, count, device=own.device).long()], :-1]
+    picked = cells.x[_picked(share > 0.5, _VIEW), :-1]
     # All features are of unit length, so all cells are of one length.
     return picked / (picked**2).sum(dim=1, keepdim=True)
 
@@ -135,3 +147,9 @@ def recalled(seen: torch.Tensor, cells: Cells, share: torch.Tensor) -> float:
     """How much of a view, float32 (P, D), an object shows that covers a share, float32 (h, w), of each cell."""
     own = cells.x[share.flatten() > 0.5][None]
     return float(recall(alike(own, seen), torch.ones(1, *own.shape[:2], dtype=torch.bool, device=own.device)))
+
+
+def _picked(own: torch.Tensor, most: int) -> torch.Tensor:
+    """Indices of up to so many cells of a mask, bool (h, w), evenly picked."""
+    which = own.flatten().nonzero()[:, 0]
+    return which[torch.linspace(0, len(which) - 1, min(most, len(which)), device=which.device).long()]

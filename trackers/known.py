@@ -108,9 +108,9 @@ class Known:
 
 
 def _plain(sums: Sums) -> list[np.ndarray]:
-    return [sums.gram.cpu().numpy(), sums.target.cpu().numpy()]
+    return [part.cpu().numpy() for part in sums.parts]
 
 
 def _sums(kept: list[np.ndarray]) -> Sums:
     # Copied, so that they lie in memory as they did: solvers round otherwise where rows are aligned otherwise.
-    return Sums(torch.tensor(kept[0]), torch.tensor(kept[1]))
+    return Sums(*(torch.tensor(part) for part in kept))

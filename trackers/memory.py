@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel
 
 from trackers.absence import Absence
+from trackers.apart import ahead, contested, told_apart
 from trackers.appearance import Cells, Sums, alike, likeness, recalled, solve, view
 from trackers.belief import belief, rivals
 from trackers.company import company
@@ -74,6 +75,8 @@ class MemoryTracker:
         self._objects: dict[int, Known] = {}
         self._seen: _Seen | None = None
         self._evidence: Evidence | None = None
+        # What tells the objects apart, and the classifiers of the time at which it was solved.
+        self._apart: tuple[list[torch.Tensor], torch.Tensor] = [], torch.empty(0)
 
     def prepare(self, before: Frame, frame: Frame, features: Features) -> None:
         self._motions.prepare(before, frame, Grid(features.image, RATIO))
@@ -140,9 +143,19 @@ class MemoryTracker:
         known = self._objects.get(object_id)
         return None if known is None else known.to(device)
 
+    def _mixed(self, reference: Sums, recent: Sums | None) -> Sums:
+        return reference if recent is None else reference.mixed(recent, self._settings.recent)
+
     def _solved(self, reference: Sums, recent: Sums | None) -> torch.Tensor:
-        mixed = reference if recent is None else reference.mixed(recent, self._settings.recent)
-        return solve(mixed, self._settings.damping)
+        return solve(self._mixed(reference, recent), self._settings.damping)
+
+    def _told_apart(self) -> torch.Tensor:
+        """What tells the objects from each other, float32 (N, D + 1), solved again once one of them has learnt."""
+        now = [known.now for known in self._objects.values()]
+        if len(now) != len(self._apart[0]) or any(a is not b for a, b in zip(now, self._apart[0], strict=True)):
+            sums = [self._mixed(known.reference, known.recent) for known in self._objects.values()]
+            self._apart = now, told_apart(sums, self._settings.damping)
+        return self._apart[1]
 
     def _weighed(self, seen: _Seen) -> Evidence:
         """All that is known of the objects on this frame."""
@@ -180,6 +193,9 @@ class MemoryTracker:
         needed = [
             settings.cut_recall * (known.recall or 0) if u else -1 for known, u in zip(objects, unseen, strict=True)
         ]
+        if len(objects) > 1 and settings.apart > 0:
+            lead = ahead(cells, self._told_apart().to(cells.x.device))
+            alone = contested(alone, _on_grid(lead, cells, grid), settings.apart)
         beliefs = rivalled(alone)
         return Evidence(
             beliefs,

@@ -14,6 +14,9 @@ class MemorySettings(BaseModel):
     motion: float = Field(0.5, ge=0, description="log-odds per logit of the last mask where motion carries it surely")
     beside: float = Field(1.0, ge=0, description="log-odds against a place that motion surely brings from outside it")
     others: float = Field(3.0, ge=0, description="log-odds against a place where motion surely carries another object")
+    apart: float = Field(
+        4.0, ge=0, description="log-odds against a place that looks more like another object, which is likely there"
+    )
     outside: float = Field(
         2.0,
         ge=0,

@@ -303,7 +303,7 @@ def test_returns_and_ghosts() -> None:
 
 def test_swaps() -> None:
     right, crossed = two(LEFT, RIGHT), two(RIGHT, LEFT)
-    assert continuity([right], [crossed], 2) == Continuity(lost=2, losses=2, swaps=2)
+    assert continuity([right], [crossed], 2) == Continuity(lost=2, losses=2, swaps=2, mixed=2)
     both = two(LEFT, None)
     assert continuity([both], [rectangles([(2, *LEFT)])], 2).swaps == 1
     # As much of one's own as of the other's is no swap, a pixel less is.
@@ -313,9 +313,17 @@ def test_swaps() -> None:
     assert continuity([both], [rectangles([(1, *RIGHT)])], 1).swaps == 0, "a lone object has none to swap with"
 
 
+def test_parts_that_change_hands() -> None:
+    truth = two((0, 0, 18, 20), (18, 0, 38, 20))
+    for x, mixed in ((19, 0), (20, 0), (21, 1)):
+        found = two((0, 0, x, 20), (x, 0, 38, 20))
+        assert continuity([truth], [found], 2) == Continuity(mixed=mixed), "a tenth of a mask is not more than that"
+    assert continuity([truth], [two((0, 0, 30, 20), None)], 1).mixed == 0, "another that is not scored is background"
+
+
 @given(arrays(np.uint8, (3, 6, 7), elements=st.integers(0, 4)), arrays(np.uint8, (3, 6, 7), elements=st.integers(0, 3)))
 def test_continuity_by_the_book(truth: np.ndarray, found: np.ndarray) -> None:
-    lost = losses = recovered = swaps = returns = met = ghosts = 0
+    lost = losses = recovered = swaps = mixed = returns = met = ghosts = 0
     for i in (1, 2, 3):
         away, before, waiting = False, True, False
         for a, b in zip(truth, found, strict=True):
@@ -332,7 +340,10 @@ def test_continuity_by_the_book(truth: np.ndarray, found: np.ndarray) -> None:
                 met, waiting = met + 1, False
             overlap = [int(((a == k) & (b == i)).sum()) for k in (1, 2, 3)]
             swaps += max(overlap) > overlap[i - 1]
-    assert continuity(list(truth), list(found), 3) == Continuity(lost, losses, recovered, swaps, returns, met, ghosts)
+            theirs = max(n for k, n in enumerate(overlap, start=1) if k != i)
+            mixed += 10 * theirs > int((b == i).sum())
+    book = Continuity(lost, losses, recovered, swaps, mixed, returns, met, ghosts)
+    assert continuity(list(truth), list(found), 3) == book
 
 
 def test_ids_beyond_the_objects_are_background() -> None:

@@ -454,3 +454,31 @@ def test_an_object_smaller_than_a_cell_is_learnt() -> None:
     assert known.area >= 1
     assert torch.isfinite(known.first).all()
     assert known.first.abs().max() > 1e-3
+
+
+def test_what_tells_objects_apart_is_solved_again_when_one_has_learnt(tmp_path: Path) -> None:
+    tracker, (frame, features, mask) = _started(), _scene(1)
+    tracker.add(2, frame, features, np.roll(mask, 40, axis=1))
+    tracker.locate(frame, features)
+    first = tracker._told_apart()
+    assert first.shape[0] == 2
+    assert tracker._told_apart() is first
+    tracker.add(2, frame, features, np.roll(mask, 60, axis=1))
+    assert not torch.equal(tracker._told_apart(), first)
+    kept = MemoryTracker(tracker._settings)
+    (tmp_path / "state").write_bytes(pack(tracker.state()))
+    kept.restore(unpack(tmp_path / "state"))
+    assert torch.equal(kept._told_apart(), tracker._told_apart())
+
+
+def test_objects_compete_for_what_looks_more_like_the_other() -> None:
+    beliefs = []
+    for weight in (0.0, 4.0):
+        tracker, (frame, features, mask) = _started(apart=weight), _scene(1)
+        tracker.add(2, frame, features, np.roll(mask, 40, axis=1))
+        beliefs.append(_evidence(tracker, frame, features).belief)
+    lone = [_evidence(_started(apart=weight), *_scene(1)[:2]).belief for weight in (0.0, 4.0)]
+    np.testing.assert_array_equal(*lone)
+    # What speaks against one object at a place may be all that spoke against the other there.
+    assert (beliefs[1] < beliefs[0]).any()
+    assert not ((beliefs[1] > beliefs[0]).all(0)).any()

@@ -1,0 +1,61 @@
+"""What tells objects of one video from each other, not from the rest of the frame.
+
+Ridge regression with one target per object, of their own cells alone: all objects share the sum over cells, so it is
+solved once for all of them, however many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from trackers.appearance import Cells, Sums, likeness
+from vos.hypotheses import of_others
+
+# An object that is this unlikely at a place, in log-odds, does not compete for it.
+_UNLIKELY = -4.0
+
+
+def told_apart(sums: Sequence[Sums], damping: float) -> torch.Tensor:
+    """Weights of N objects, float32 (N, D + 1): (mean of own_gram + damping I)^-1 own_mean / N, each.
+
+    Args:
+        sums: of every object, N of them.
+        damping: as of the classifier of one object.
+    """
+    gram = torch.stack([one.own_gram for one in sums]).sum(0)
+    damped = gram + damping * len(sums) * torch.eye(len(gram), device=gram.device)
+    means = torch.stack([one.own_mean for one in sums], dim=1)
+    return torch.cholesky_solve(means, torch.linalg.cholesky(damped)).T
+
+
+def ahead(cells: Cells, weights: torch.Tensor) -> torch.Tensor:
+    """How much more than any other object every cell looks like each of N >= 2: float32 (N, h, w), below 0 for less.
+
+    Args:
+        cells: the frame.
+        weights: float32 (N, D + 1), of `told_apart`.
+    """
+    looks = likeness(cells, weights)
+    first, second = looks.topk(2, dim=0).values
+    return looks - torch.where(looks == first, second, first)
+
+
+def contested(alone: np.ndarray, lead: np.ndarray, weight: float) -> np.ndarray:
+    """Beliefs, where what looks more like another object counts less, as much as that is likely to be there.
+
+    Args:
+        alone: float32 (N, h, w), log-odds, each object's as if there were no other.
+        lead: float32 (N, h, w), of `ahead`.
+        weight: log-odds against a place that looks wholly like another.
+
+    Returns:
+        float32 (N, h, w), nowhere more than `alone`.
+    """
+    others = of_others(alone)
+    where = (others > _UNLIKELY) & (lead < 0)
+    beliefs = alone.copy()
+    beliefs[where] += np.float32(weight) * np.maximum(lead[where], -1) / (1 + np.exp(-others[where]))
+    return beliefs
