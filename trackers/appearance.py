@@ -108,6 +108,7 @@ class Sums:
 
     @property
     def parts(self) -> tuple[torch.Tensor, ...]:
+        """All four, in the order in which they are given."""
         return self.gram, self.target, self.own_gram, self.own_mean
 
 

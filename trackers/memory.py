@@ -86,7 +86,7 @@ class MemoryTracker:
         shares = _at_least_one(seen.grid.shares(mask))
         share = self._share(shares, seen.cells)
         sums = Sums.of(seen.cells, share, self._settings.near)
-        known = self._known(object_id, seen.cells.x.device)
+        known = self._objects.get(object_id)
         count = 1 if known is None else known.references + 1
         reference = sums if known is None else known.reference.mixed(sums, 1 / count)
         recent = None if known is None else known.recent
@@ -115,9 +115,7 @@ class MemoryTracker:
         for found in result.objects:
             if not found.given:
                 row = evidence.rows(np.array([rows[found.id]]))
-                known = self._known(found.id, seen.cells.x.device)
-                assert known is not None
-                self._objects[found.id] = self._after(known, found, result, row)
+                self._objects[found.id] = self._after(self._objects[found.id], found, result, row)
         for object_id, known in self._objects.items():
             kept = company(self._company(object_id, seen), known.logits, known.hold)
             self._objects[object_id] = replace(known, company=kept)
@@ -134,14 +132,11 @@ class MemoryTracker:
 
     def _look(self, frame: Frame, features: Features) -> _Seen:
         if self._seen is None or self._seen.frame is not frame:
-            grid = Grid(features.image, RATIO)
-            self._seen, self._evidence = _Seen(frame, Cells(features.image), grid), None
+            cells, grid = Cells(features.image), Grid(features.image, RATIO)
+            # A restored state does not know where frames are.
+            self._objects = {i: known.to(cells.x.device) for i, known in self._objects.items()}
+            self._seen, self._evidence = _Seen(frame, cells, grid), None
         return self._seen
-
-    def _known(self, object_id: int, device: torch.device) -> Known | None:
-        """An object with its sums on the device where frames are, which a restored state does not know."""
-        known = self._objects.get(object_id)
-        return None if known is None else known.to(device)
 
     def _mixed(self, reference: Sums, recent: Sums | None) -> Sums:
         return reference if recent is None else reference.mixed(recent, self._settings.recent)
@@ -164,7 +159,7 @@ class MemoryTracker:
             none, nobody = np.zeros((0, *grid.size), np.float32), np.zeros(0, np.float32)
             return Evidence(none, none > 0, none, none, none, none, nobody, nobody, (), nobody)
         now, first = (
-            _on_grid(likeness(cells, torch.stack(weights).to(cells.x.device)), cells, grid)
+            _on_grid(likeness(cells, torch.stack(weights)), cells, grid)
             for weights in ([known.now for known in objects], [known.first for known in objects])
         )
         motion = self._motions.to(seen.frame, grid)
@@ -194,7 +189,7 @@ class MemoryTracker:
             settings.cut_recall * (known.recall or 0) if u else -1 for known, u in zip(objects, unseen, strict=True)
         ]
         if len(objects) > 1 and settings.apart > 0:
-            lead = ahead(cells, self._told_apart().to(cells.x.device))
+            lead = ahead(cells, self._told_apart())
             alone = contested(alone, _on_grid(lead, cells, grid), settings.apart)
         beliefs = rivalled(alone)
         return Evidence(
