@@ -106,6 +106,30 @@ def test_windows_leave_the_rest_out(modules: Modules, device: torch.device) -> N
         assert (found[:, ~inside] == -20).all()
 
 
+@pytest.mark.parametrize("with_mask", [False, True])
+def test_all_rows_at_once_are_what_they_are_one_by_one(modules: Modules, device: torch.device, with_mask: bool) -> None:
+    """What a GPU is asked, rows and tokens of no meaning among them; the third time it is recorded, then replayed."""
+    torch.manual_seed(4)
+    rng = np.random.default_rng(4)
+    n, grid = 9, (5, SIDE)
+    alone = BatchedDecoder(*modules, SIDE * STRIDE, STRIDE)
+    together = BatchedDecoder(*(deepcopy(module).to(device) for module in modules), SIDE * STRIDE, STRIDE)
+    together._by_rows = False
+    for _ in range(5):
+        image = _image(grid)
+        labels = np.int8(rng.choice([-1, 0, 1], (n, 3), p=[0.4, 0.2, 0.4]))
+        boxes = np.where(rng.random((n, 1)) < 0.5, NAN, np.sort(rng.uniform(0, 30, (n, 4)))).astype(np.float32)
+        boxes[~(labels == 1).any(1)] = [2, 3, 20, 21]
+        prompts = Prompts(rng.uniform(0, 30, (n, 3, 2)).astype(np.float32), labels, boxes)
+        low = torch.randn(n, 4 * grid[0], 4 * grid[1]) if with_mask else None
+        windows = [(slice(0, 1 + k % 5), slice(k % 3, SIDE)) for k in range(n)]
+        expected = alone.decode(image, prompts, low, windows)
+        there = replace(image, features=image.features.to(device))
+        found = together.decode(there, prompts, None if low is None else low.to(device), windows)
+        torch.testing.assert_close(found.logits.cpu(), expected.logits, atol=2e-4, rtol=1e-4)
+        torch.testing.assert_close(found.scores.cpu(), expected.scores, atol=1e-4, rtol=1e-4)
+
+
 def test_bfloat16_is_near(modules: Modules) -> None:
     torch.manual_seed(3)
     image = _image((5, SIDE))

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from vos.models import attention
 from vos.models.attention import SharedMap
 from vos.models.features import FeatureMap
+from vos.models.recorded import Recorded, Work
 from vos.types import Candidates, Prompts
 
 # Rows and columns of cells.
@@ -31,8 +32,12 @@ _PAD, _NOT_A_POINT, _NEGATIVE, _POSITIVE, _TOP_LEFT, _BOTTOM_RIGHT = -2, -1, 0, 
 # in between stays in its cache and in memory that was used before, which is several times as fast.
 _CELLS_AT_ONCE = 8192
 _UPSCALED_AT_ONCE, _UPSCALED_IN_STEPS = 512, 64
+# Elsewhere, shapes of which the work is recorded: rows and tokens come in several numbers.
+_RECORDED = 24
 # Logits where they are not asked for: surely not the object.
 _OUTSIDE = -20.0
+# Masks per row.
+_ASKED = 3
 
 
 class _Image(NamedTuple):
@@ -77,6 +82,9 @@ class BatchedDecoder:
         self._dtype = dtype
         self._image: _Image | None = None
         self._upscale = _upscaling(mask_decoder.output_upscaling)
+        device = self._square_pe.device
+        self._by_rows = device.type == "cpu"
+        self._whole: Work = Recorded(self._decoded, device, _RECORDED) if device.type == "cuda" else self._decoded
 
     def mask_size(self, image: FeatureMap) -> tuple[int, int]:
         """(h, w) of the low-resolution logits on a frame, padding included."""
@@ -108,69 +116,104 @@ class BatchedDecoder:
         n = len(prompts)
         if mask_logits is not None and mask_logits.shape != (n, *self.mask_size(image)):
             raise ValueError(f"mask_logits must be {(n, *self.mask_size(image))}, got {mask_logits.shape = }")
-        sparse, valid = self._embed_sparse(prompts, image)
-        decoder = self._decoder
-        own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-        tokens = torch.cat([own.expand(n, -1, -1), sparse], dim=1)
-        keep = None
-        if not valid.all():
-            keep = torch.cat([valid.new_ones(n, len(own)), valid], dim=1)[:, None, None]
-        h, w = image.grid_size
-        step = max(1, _CELLS_AT_ONCE // (h * w)) if tokens.device.type == "cpu" else n
-        logits = torch.full((n, len(own) - 2, *self.mask_size(image)), _OUTSIDE, device=tokens.device)
-        scores = []
-        for start in range(0, n, step):
-            some = slice(start, start + step)
-            scores.append(
-                self._decode(
-                    image,
-                    tokens[some],
-                    None if keep is None else keep[some],
-                    None if mask_logits is None else mask_logits[some].to(self._dtype),
-                    None if windows is None else windows[some],
-                    logits[some],
-                )
-            )
-        return Candidates(logits, torch.cat(scores).float())
+        kind, xy = self._points(prompts, image)
+        if windows is None:
+            windows = [(slice(0, image.grid_size[0]), slice(0, image.grid_size[1]))] * n
+        decode = self._row_by_row if self._by_rows else self._together
+        return decode(image, kind, xy, mask_logits, windows)
 
-    def _decode(
+    def _row_by_row(
         self,
         image: FeatureMap,
-        tokens: torch.Tensor,
-        keep: torch.Tensor | None,
+        kind: np.ndarray,
+        xy: np.ndarray,
         mask_logits: torch.Tensor | None,
-        windows: Sequence[Window] | None,
-        logits: torch.Tensor,
-    ) -> torch.Tensor:
-        """Rows that are computed together: tokens (n, T, C) -> scores (n, 3), and logits (n, 3, 4 h, 4 w) in place."""
-        decoder = self._decoder
-        hidden, cells = self._attend(self._shared(image), tokens, keep, *self._embed_dense(mask_logits))
-        scores = decoder.iou_prediction_head(hidden[:, 0])[:, 1:]
-        # The first mask token serves single-mask output and is not asked for.
-        mlps = decoder.output_hypernetworks_mlps[1:]
-        kernels = torch.stack([mlp(hidden[:, 1 + k]) for k, mlp in enumerate(mlps)], 1).transpose(1, 2)
-        grid = image.grid_size
-        if cells.device.type != "cpu":
-            found = _unshuffled(self._upscale(cells) @ kernels[:, None], grid)
-            if windows is None:
-                logits[:] = found
-            else:
-                for row, window in enumerate(windows):
-                    _within(logits[row], window)[:] = _within(found[row], window)
-            return scores
-        whole = slice(0, grid[0]), slice(0, grid[1])
-        for row, (y, x) in enumerate(windows or [whole] * len(cells)):
-            part = cells[row].unflatten(0, grid)[y, x]
-            count = part.shape[0] * part.shape[1]
-            # The backend keeps compiled code for every shape that it has met, so there are few.
-            padded = F.pad(part.flatten(0, 1), (0, 0, 0, -count % _UPSCALED_IN_STEPS))
-            steps = padded.split(_UPSCALED_AT_ONCE)
-            small = torch.cat([self._upscale(step) @ kernels[row] for step in steps])[:count]
-            _within(logits[row], (y, x))[:] = _unshuffled(small[None], part.shape[:2])[0]
-        return scores
+        windows: Sequence[Window],
+    ) -> Candidates:
+        """For a CPU: few rows at a time, and windows of them alone."""
+        tokens = self._tokens(torch.from_numpy(kind), torch.from_numpy(xy))
+        valid = None if (kind != _PAD).all() else torch.from_numpy(kind != _PAD)
+        shared, grid = self._shared(image), image.grid_size
+        step = max(1, _CELLS_AT_ONCE // (grid[0] * grid[1]))
+        logits = torch.full((len(kind), _ASKED, *self.mask_size(image)), _OUTSIDE, device=tokens.device)
+        scores = []
+        for start in range(0, len(kind), step):
+            some = slice(start, start + step)
+            given = (None if one is None else one[some] for one in (valid, mask_logits))
+            hidden, cells = self._attend(shared, tokens[some], *given)
+            score, kernels = self._heads(hidden)
+            scores.append(score)
+            for row, own in enumerate(cells, start):
+                self._fill(logits[row], own.unflatten(0, grid), kernels[row - start], windows[row])
+        return Candidates(logits, torch.cat(scores).float())
 
-    def _embed_sparse(self, prompts: Prompts, image: FeatureMap) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens (N, T, C) and which of them count, bool (N, T).
+    def _together(
+        self,
+        image: FeatureMap,
+        kind: np.ndarray,
+        xy: np.ndarray,
+        mask_logits: torch.Tensor | None,
+        windows: Sequence[Window],
+    ) -> Candidates:
+        """For a GPU: all rows at once, and a few of no meaning beside them, so that shapes are few."""
+        n = len(kind)
+        more = _rounded(n) - n, kind.shape[1] % 2
+        kind = np.pad(kind, ((0, more[0]), (0, more[1])), constant_values=_PAD)
+        xy = np.pad(xy, ((0, more[0]), (0, more[1]), (0, 0)))
+        bounds = np.zeros((len(kind), 4), dtype=np.int64)
+        bounds[:n] = [(y.start, y.stop, x.start, x.stop) for y, x in windows]
+        masks = () if mask_logits is None else (F.pad(mask_logits, (0, 0, 0, 0, 0, more[0])),)
+        given = (torch.from_numpy(one) for one in (kind, xy, bounds))
+        logits, scores = self._whole(image.features, *given, *masks)
+        return Candidates(logits[:n], scores[:n])
+
+    def _decoded(
+        self,
+        features: torch.Tensor,
+        kind: torch.Tensor,
+        xy: torch.Tensor,
+        bounds: torch.Tensor,
+        masks: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (n, 3, 4 h, 4 w) and scores (n, 3) of n rows, float32.
+
+        Args:
+            features: the embedding, float32 (C, h, w).
+            kind: int64 (n, T), what every point is.
+            xy: float32 (n, T, 2), where it is, pixels of the input.
+            bounds: int64 (n, 4), the windows: first row of cells, the one after the last, and the same of columns.
+            masks: as for `decode`.
+        """
+        kind, xy, bounds = (one.to(features.device) for one in (kind, xy, bounds))
+        h, w = features.shape[1], features.shape[2]
+        hidden, cells = self._attend(self._image_of(features), self._tokens(kind, xy), kind != _PAD, masks)
+        scores, kernels = self._heads(hidden)
+        logits = _unshuffled(self._upscale(cells) @ kernels[:, None], (h, w)).float()
+        top, bottom, left, right = (4 * bounds).T[..., None]
+        y, x = torch.arange(4 * h, device=kind.device), torch.arange(4 * w, device=kind.device)
+        rows, columns = (top <= y) & (y < bottom), (left <= x) & (x < right)
+        inside = (rows[:, :, None] & columns[:, None])[:, None]
+        return torch.where(inside, logits, _OUTSIDE), scores.float()
+
+    def _heads(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of the tokens of `_attend` scores (n, 3), and what upscaled cells are multiplied with, (n, c, 3)."""
+        scores = self._decoder.iou_prediction_head(hidden[:, 0])[:, 1:]
+        # The first mask token serves single-mask output and is not asked for.
+        mlps = self._decoder.output_hypernetworks_mlps[1:]
+        return scores, torch.stack([mlp(hidden[:, 1 + k]) for k, mlp in enumerate(mlps)], 1).transpose(1, 2)
+
+    def _fill(self, logits: torch.Tensor, cells: torch.Tensor, kernels: torch.Tensor, window: Window) -> None:
+        """A window of logits (3, 4 h, 4 w), in place, from one row's cells (h, w, C) and kernels (c, 3)."""
+        part = cells[window]
+        count = part.shape[0] * part.shape[1]
+        # The backend keeps compiled code for every shape that it has met, so there are few.
+        padded = F.pad(part.flatten(0, 1), (0, 0, 0, -count % _UPSCALED_IN_STEPS))
+        steps = padded.split(_UPSCALED_AT_ONCE)
+        small = torch.cat([self._upscale(step) @ kernels for step in steps])[:count]
+        _within(logits, window)[:] = _unshuffled(small[None], (part.shape[0], part.shape[1]))[0]
+
+    def _points(self, prompts: Prompts, image: FeatureMap) -> tuple[np.ndarray, np.ndarray]:
+        """What the tokens of N rows stand for: kinds, int64 (N, T), and pixels of the input, float32 (N, T, 2), xy.
 
         A row is its points and then its box's two corners or, without a box, one "not a point", as in SAM.
         """
@@ -183,15 +226,17 @@ class BatchedDecoder:
         coords = np.concatenate([prompts.points, prompts.boxes.reshape(n, 2, 2)], axis=1) * scale
         coords = np.where((labels >= _NEGATIVE)[..., None], coords, 0.0)
         used = (labels != _PAD).any(axis=0)
-        encoder = self._prompts
-        device = image.features.device
-        kind = torch.from_numpy(labels[:, used]).to(device)
         # SAM shifts coordinates to pixel centres after scaling them to its input.
-        xy = torch.from_numpy(coords[:, used].astype(np.float32)).to(device) + 0.5
+        return labels[:, used], coords[:, used].astype(np.float32) + np.float32(0.5)
+
+    def _tokens(self, kind: torch.Tensor, xy: torch.Tensor) -> torch.Tensor:
+        """The decoder's own tokens and those of points (n, T), as from `_points`: (n, 5 + T, C)."""
+        encoder, decoder = self._prompts, self._decoder
         where = encoder.pe_layer.forward_with_coords(xy, (self._input_size, self._input_size))
         table = torch.cat([encoder.not_a_point_embed.weight, *(e.weight for e in encoder.point_embeddings)])
-        tokens = torch.where((kind >= _NEGATIVE)[..., None], where, 0.0) + table[kind.clamp(min=_NOT_A_POINT) + 1]
-        return tokens.to(table.dtype), kind != _PAD
+        points = torch.where((kind >= _NEGATIVE)[..., None], where, 0.0) + table[kind.clamp(min=_NOT_A_POINT) + 1]
+        own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        return torch.cat([own.expand(len(kind), -1, -1), points.to(table.dtype)], dim=1)
 
     def _embed_dense(self, mask_logits: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """What a mask adds to the embedding, as a product of two: float (n or 1, P or 1, k) and (k, C), k small."""
@@ -199,7 +244,7 @@ class BatchedDecoder:
             no_mask = self._prompts.no_mask_embed.weight
             return no_mask.new_ones(1, 1, 1), no_mask
         *small, last = self._prompts.mask_downscaling
-        x = mask_logits[:, None]
+        x = mask_logits[:, None].to(self._dtype)
         for layer in small:
             x = layer(x)
         x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
@@ -208,36 +253,42 @@ class BatchedDecoder:
     def _shared(self, image: FeatureMap) -> _Image:
         """What depends on the frame alone; that of the last frame is kept."""
         if self._image is None or self._image.features is not image.features:
-            h, w = image.grid_size
-            cells = image.features.flatten(1).T[None].to(self._dtype).contiguous()
-            if self._image is None or self._image.features.shape != image.features.shape:
-                positions = self._square_pe[None, :, :h, :w].flatten(2).transpose(1, 2).contiguous()
-            else:
-                positions = self._image.positions
-            block = self._decoder.transformer.layers[0]
-            first = SharedMap(cells, positions, block.cross_attn_token_to_image, block.cross_attn_image_to_token)
-            self._image = _Image(image.features, positions, first)
+            self._image = self._image_of(image.features, self._image)
         return self._image
+
+    def _image_of(self, features: torch.Tensor, before: _Image | None = None) -> _Image:
+        h, w = features.shape[1], features.shape[2]
+        cells = features.flatten(1).T[None].to(self._dtype).contiguous()
+        if before is not None and before.features.shape == features.shape:
+            positions = before.positions
+        else:
+            positions = self._square_pe[None, :, :h, :w].flatten(2).transpose(1, 2).contiguous()
+        block = self._decoder.transformer.layers[0]
+        first = SharedMap(cells, positions, block.cross_attn_token_to_image, block.cross_attn_image_to_token)
+        return _Image(features, positions, first)
 
     def _attend(
         self,
         image: _Image,
         tokens: torch.Tensor,
-        keep: torch.Tensor | None,
-        added: torch.Tensor,
-        basis: torch.Tensor,
+        valid: torch.Tensor | None,
+        mask_logits: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """SAM's two-way transformer on the embedding plus `added @ basis`.
+        """SAM's two-way transformer on the embedding plus what a mask adds to it.
 
         Args:
             image: the frame.
-            tokens: (n, T, C).
-            keep: bool (n, 1, 1, T) or None.
-            added, basis: as from `_embed_dense`.
+            tokens: (n, 5 + T, C).
+            valid: bool (n, T), which of the points' tokens count; None if all do.
+            mask_logits: as for `decode`.
 
         Returns:
             The IoU token and the three mask tokens, (n, 4, C), and the cells (n, P, C).
         """
+        added, basis = self._embed_dense(mask_logits)
+        keep = None
+        if valid is not None:
+            keep = torch.cat([valid.new_ones(len(valid), tokens.shape[1] - valid.shape[1]), valid], 1)[:, None, None]
         first, second = self._decoder.transformer.layers
         queries = first.norm1(attention.among(first.self_attn, tokens, tokens, keep))
         queries = first.norm2(queries + image.first.read(queries + tokens, added, basis))
@@ -277,6 +328,12 @@ def _upscaling(layers: Any) -> Callable[[torch.Tensor], torch.Tensor]:
         return act2(product(conv2, x)).flatten(-3, -2)
 
     return upscale
+
+
+def _rounded(n: int) -> int:
+    """A number of rows, or the next of which there are few, at most a quarter more."""
+    step = 1 << max(0, n.bit_length() - 3)
+    return -(-n // step) * step
 
 
 def _within(logits: torch.Tensor, window: Window) -> torch.Tensor:

@@ -14,6 +14,7 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 
 from vos.errors import DeviceError
+from vos.models.recorded import Recorded, Work
 from vos.models.resize import resize
 from vos.models.tiny_vit import TinyVitEncoder
 from vos.models.vit import VitEncoder
@@ -85,6 +86,7 @@ class ImageEncoder:
         self._network: Any = torch.compile(network, dynamic=False) if encoding.compile else network
         self._mean = torch.tensor(_MEAN, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(_STD, device=device).view(1, 3, 1, 1)
+        self._embedded: Work = Recorded(self._forward, device) if device.type == "cuda" else self._forward
 
     def input_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
         """(h, w) of a frame (H, W) in the encoder's input, pixels, padding left out."""
@@ -117,8 +119,11 @@ class ImageEncoder:
         Raises:
             DeviceError: the network could not be compiled.
         """
+        return self._embedded(x)[0]
+
+    def _forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
         with self._autocast():
-            return self._run(x).float()[0].contiguous()
+            return (self._run(x).float()[0].contiguous(),)
 
     def _run(self, x: torch.Tensor) -> torch.Tensor:
         if not self._encoding.compile:

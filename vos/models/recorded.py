@@ -1,0 +1,112 @@
+"""Work on a GPU that is recorded once and replayed as one launch, where Python would launch hundreds of kernels.
+
+On a fast GPU the network waits for the interpreter, and so does everything else that the interpreter has to do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Lock
+from typing import Any
+
+import torch
+
+Work = Callable[..., tuple[torch.Tensor, ...]]
+_Key = tuple[tuple[torch.Size, torch.dtype], ...]
+
+# One recording at a time: it may not be disturbed by what prepares another.
+_RECORDING = Lock()
+
+
+class Recorded:
+    """A function of tensors as a CUDA graph for each of their shapes: the same kernels, launched as one.
+
+    Shapes that come once or twice are computed as they are; recording takes a few times as long as computing. Threads
+    and streams may share one: their calls follow each other.
+
+    Args:
+        work: tensors on the device -> a tuple of tensors. It reads nothing back to the host, and whatever else it uses
+            stays where it is in memory.
+        device: a CUDA device.
+        most: how many shapes to keep recorded; those that have not been used for longest are forgotten.
+        patience: how often a shape has to come before it is recorded.
+    """
+
+    def __init__(self, work: Work, device: torch.device, most: int = 4, patience: int = 2) -> None:
+        self._work = work
+        self._device = device
+        self._most = most
+        self._patience = patience
+        self._met: Counter[_Key] = Counter()
+        self._recordings: OrderedDict[_Key, _Recording] = OrderedDict()
+        self._calls = Lock()
+        self._stream = torch.cuda.Stream(device)
+        # Results are copied before anything else runs, so recordings may work in the same memory.
+        self._pool = torch.cuda.graph_pool_handle()
+        self._free = torch.cuda.Event()
+
+    @torch.inference_mode()
+    def __call__(self, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What the work makes of tensors, which may lie elsewhere; the results are the caller's."""
+        key = tuple((one.shape, one.dtype) for one in given)
+        with self._calls, torch.cuda.device(self._device):
+            recording = self._recordings.get(key)
+            if recording is None:
+                self._met[key] += 1
+                if self._met[key] <= self._patience:
+                    return self._work(*(one.to(self._device) for one in given))
+                recording = self._record(key, given)
+            self._recordings.move_to_end(key)
+            stream = torch.cuda.current_stream(self._device)
+            stream.wait_event(self._free)
+            results = recording(given)
+            self._free.record(stream)
+            return results
+
+    def _record(self, key: _Key, given: tuple[torch.Tensor, ...]) -> _Recording:
+        with _RECORDING:
+            # Nothing may be in use that is freed. Memory kept for computing what will be recorded is not needed again.
+            torch.cuda.synchronize(self._device)
+            torch.cuda.empty_cache()
+            while len(self._recordings) >= self._most:
+                forgotten, _ = self._recordings.popitem(last=False)
+                del self._met[forgotten]
+            self._recordings[key] = _Recording(self._work, given, self._device, self._stream, self._pool)
+        return self._recordings[key]
+
+
+class _Recording:
+    """The work on tensors of one shape."""
+
+    def __init__(
+        self,
+        work: Work,
+        given: tuple[torch.Tensor, ...],
+        device: torch.device,
+        stream: torch.cuda.Stream,
+        pool: Any,
+    ) -> None:
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.stream(stream):
+            self._given = tuple(one.to(device, copy=True) for one in given)
+            # Libraries take what they need now: while this records, they may not.
+            work(*self._given)
+            stream.synchronize()
+            # Other threads go on meanwhile, and may ask for memory.
+            self._graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+            try:
+                self._results = work(*self._given)
+            except BaseException:
+                with suppress(RuntimeError):
+                    self._graph.capture_end()
+                raise
+            self._graph.capture_end()
+        stream.synchronize()
+
+    def __call__(self, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        for own, one in zip(self._given, given, strict=True):
+            own.copy_(one, non_blocking=True)
+        self._graph.replay()
+        return tuple(one.clone() for one in self._results)
