@@ -304,8 +304,7 @@ class BatchedDecoder:
         cells = second.norm4(attention.write(module, cells, at, queries + tokens, queries, keep))
 
         transformer = self._decoder.transformer
-        asked = [0, 2, 3, 4]
-        queries, tokens = queries[:, asked], tokens[:, asked]
+        queries, tokens = (torch.cat([of[:, :1], of[:, 2:5]], dim=1) for of in (queries, tokens))
         final = attention.read(transformer.final_attn_token_to_image, queries + tokens, cells + image.positions, cells)
         return transformer.norm_final_attn(queries + final), cells
 

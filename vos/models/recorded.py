@@ -43,8 +43,7 @@ class Recorded:
         self._recordings: OrderedDict[_Key, _Recording] = OrderedDict()
         self._calls = Lock()
         self._stream = torch.cuda.Stream(device)
-        # Results are copied before anything else runs, so recordings may work in the same memory.
-        self._pool = torch.cuda.graph_pool_handle()
+        self._pool: Any = None
         self._free = torch.cuda.Event()
 
     @torch.inference_mode()
@@ -73,6 +72,10 @@ class Recorded:
             while len(self._recordings) >= self._most:
                 forgotten, _ = self._recordings.popitem(last=False)
                 del self._met[forgotten]
+            if not self._recordings:
+                # A pool ends with the last recording in it.
+                self._pool = torch.cuda.graph_pool_handle()
+            # Results are copied before anything else runs, so recordings may work in the same memory.
             self._recordings[key] = _Recording(self._work, given, self._device, self._stream, self._pool)
         return self._recordings[key]
 
