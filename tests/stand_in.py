@@ -26,7 +26,7 @@ class StandIn:
     low_logits = SegmentAnything.low_logits
     positive_parts = SegmentAnything.positive_parts
     _enlargement = SegmentAnything._enlargement
-    _part_per_row = True
+    _by_rows = staticmethod(SegmentAnything._by_rows)
 
     def encode(self, image: np.ndarray) -> FeatureMap:
         h, w = image.shape[:2]

@@ -11,24 +11,24 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from trackers.appearance import Cells, Sums, likeness
+from trackers.appearance import Cells, likeness
 from vos.hypotheses import of_others
 
 # An object that is this unlikely at a place, in log-odds, does not compete for it.
 _UNLIKELY = -4.0
 
 
-def told_apart(sums: Sequence[Sums], damping: float) -> torch.Tensor:
-    """Weights of N objects, float32 (N, D + 1): (mean of own_gram + damping I)^-1 own_mean / N, each.
+def told_apart(own: Sequence[tuple[torch.Tensor, torch.Tensor]], damping: float) -> torch.Tensor:
+    """Weights of N objects, float32 (N, D + 1): (mean of the grams + damping I)^-1 mean / N, each.
 
     Args:
-        sums: of every object, N of them.
+        own: of every object the means of x x' and of x over its own cells (see `Sums`).
         damping: as of the classifier of one object.
     """
-    gram = torch.stack([one.own_gram for one in sums]).sum(0)
-    damped = gram + damping * len(sums) * torch.eye(len(gram), device=gram.device)
-    means = torch.stack([one.own_mean for one in sums], dim=1)
-    return torch.cholesky_solve(means, torch.linalg.cholesky(damped)).T
+    grams, means = zip(*own, strict=True)
+    gram = torch.stack(grams).sum(0)
+    damped = gram + damping * len(own) * torch.eye(len(gram), device=gram.device)
+    return torch.cholesky_solve(torch.stack(means, dim=1), torch.linalg.cholesky(damped)).T
 
 
 def ahead(cells: Cells, weights: torch.Tensor) -> torch.Tensor:

@@ -73,6 +73,13 @@ class Known:
     absence: Absence | None = None
     company: np.ndarray | None = None
 
+    def own(self, recent: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Means of x x' and of x over its own cells: the references' and a share of those of recent frames."""
+        known, new = self.reference, self.recent
+        if new is None:
+            return known.own_gram, known.own_mean
+        return known.own_gram.lerp(new.own_gram, recent), known.own_mean.lerp(new.own_mean, recent)
+
     def to(self, device: torch.device) -> Known:
         """The same with its tensors there."""
         if self.reference.gram.device == device:

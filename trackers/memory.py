@@ -138,18 +138,16 @@ class MemoryTracker:
             self._seen, self._evidence = _Seen(frame, cells, grid), None
         return self._seen
 
-    def _mixed(self, reference: Sums, recent: Sums | None) -> Sums:
-        return reference if recent is None else reference.mixed(recent, self._settings.recent)
-
     def _solved(self, reference: Sums, recent: Sums | None) -> torch.Tensor:
-        return solve(self._mixed(reference, recent), self._settings.damping)
+        mixed = reference if recent is None else reference.mixed(recent, self._settings.recent)
+        return solve(mixed, self._settings.damping)
 
     def _told_apart(self) -> torch.Tensor:
         """What tells the objects from each other, float32 (N, D + 1), solved again once one of them has learnt."""
         now = [known.now for known in self._objects.values()]
         if len(now) != len(self._apart[0]) or any(a is not b for a, b in zip(now, self._apart[0], strict=True)):
-            sums = [self._mixed(known.reference, known.recent) for known in self._objects.values()]
-            self._apart = now, told_apart(sums, self._settings.damping)
+            own = [known.own(self._settings.recent) for known in self._objects.values()]
+            self._apart = now, told_apart(own, self._settings.damping)
         return self._apart[1]
 
     def _weighed(self, seen: _Seen) -> Evidence:

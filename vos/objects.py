@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import cv2
 import numpy as np
 
 from vos.types import ObjectResult, State
@@ -48,10 +49,17 @@ class ObjectTable:
         left_out = set(ids)
         return np.array([row for i, row in self._rows.items() if i not in left_out], dtype=np.int64)
 
-    def paint(self, winner: np.ndarray) -> np.ndarray:
-        """Row map, int (H, W) with -1 for background -> index map, uint8 (H, W)."""
-        lookup = np.array([*self._rows, 0], dtype=np.uint8)
-        return lookup[winner]
+    def paint(self, winner: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Index map, uint8 (H, W), from which of some rows has each pixel.
+
+        Args:
+            winner: int16 (H, W), an index into `rows`, -1 for background.
+            rows: int64 (N,).
+        """
+        ids = np.zeros(256, dtype=np.uint8)
+        ids[1 : 1 + len(rows)] = np.array(self.ids, dtype=np.uint8)[rows]
+        # There are no more rows than a byte holds, and for bytes there is a table.
+        return cv2.LUT((winner + 1).astype(np.uint8), ids)
 
 
 def measure(index_map: np.ndarray, object_id: int, score: float, uncertain_below: float, given: bool) -> ObjectResult:

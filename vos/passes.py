@@ -205,7 +205,10 @@ class VideoPass:
     ) -> FrameResult:
         soft = None
         if logits:
-            soft = self._models.segmenter.low_logits(list(logits), torch.stack(list(logits.values())), features.image)
+            rows = list(logits.values())
+            # Those of clicks are where the model is, those of evidence are not.
+            together = torch.stack([one.to(rows[0].device) for one in rows])
+            soft = self._models.segmenter.low_logits(list(logits), together, features.image)
         return FrameResult(frame, index_map, objects, soft)
 
     def _carried(self, frame: Frame) -> FrameResult:
@@ -233,8 +236,7 @@ class VideoPass:
 
         def merged(logits: torch.Tensor) -> tuple[np.ndarray, dict[int, torch.Tensor]]:
             with self.times.stage("merge"):
-                winner = self._segmenter.merge(features.image, logits)
-                painted = self._objects.paint(np.where(winner >= 0, rows[winner], -1))
+                painted = self._objects.paint(self._segmenter.merge(features.image, logits), rows)
             return painted, dict(zip(ids, logits, strict=True))
 
         uncorrected = None if found.uncorrected is found.logits else merged(found.uncorrected)

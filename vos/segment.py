@@ -165,7 +165,7 @@ class Segmenter:
     ) -> Segmented:
         """The most credible of several hypotheses for each object (see `vos.evidence`), corrected."""
         answers = self._answers(image, prompts, evidence)
-        logits = torch.full((len(ids), *self._model.mask_size(image)), _NOTHING, device=image.features.device)
+        logits = torch.full((len(ids), *self._model.mask_size(image)), _NOTHING)
         scores = np.zeros(len(ids), dtype=np.float32)
         for row, found in enumerate(answers.chosen):
             if found is not None:
@@ -179,9 +179,8 @@ class Segmenter:
             if correction is not None and looks is not None:
                 if corrected is logits:
                     corrected = logits.clone()
-                near = torch.from_numpy(looks.near).to(logits.device)
                 part = corrected[row][looks.window]
-                part[near] = torch.from_numpy(correction(looks)).to(part)
+                part[torch.from_numpy(looks.near)] = torch.from_numpy(correction(looks)).to(part)
         return Segmented(corrected, scores, logits)
 
     def _answers(self, image: FeatureMap, prompts: Prompts, evidence: Evidence) -> _Answers:
@@ -199,8 +198,10 @@ class Segmenter:
         return _Answers(chosen, {int(i): candidates.logits[row] for i, row in zip(owners, rows, strict=True)})
 
     def _decoded(self, image: FeatureMap, asked: Hypotheses) -> Candidates:
+        """On the CPU, like the evidence: what comes of them is many small steps, for which a GPU takes longer."""
         masks = torch.from_numpy(asked.masks).to(image.features.device)
-        return self._model.decode(image, asked.prompts, masks, asked.windows)
+        found = self._model.decode(image, asked.prompts, masks, asked.windows)
+        return Candidates(found.logits.cpu(), found.scores.cpu())
 
     def merge(self, image: FeatureMap, logits: torch.Tensor) -> np.ndarray:
         """Objects compete for every pixel: the largest logit wins where it is above 0.
@@ -210,14 +211,14 @@ class Segmenter:
             logits: float (N, h, w).
 
         Returns:
-            int64 (H, W), the winning row, -1 for background.
+            int16 (H, W), the winning row, -1 for background.
         """
         best = torch.zeros(image.frame_size, device=logits.device)
-        winner = torch.full(image.frame_size, -1, device=logits.device)
+        winner = torch.full(image.frame_size, -1, dtype=torch.int16, device=logits.device)
         for part in self._model.positive_parts(logits, image):
             value, row = part.logits.max(dim=0)
             where = slice(part.top, part.top + value.shape[0]), slice(part.left, part.left + value.shape[1])
-            winner[where] = torch.where(value > best[where], row + part.row, winner[where])
+            winner[where] = torch.where(value > best[where], (row + part.row).to(winner.dtype), winner[where])
             best[where] = torch.maximum(value, best[where])
         return winner.cpu().numpy()
 

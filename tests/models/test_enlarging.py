@@ -78,7 +78,7 @@ def test_parts_pieces_and_whole_frames_agree(
     expected = torch.where(full.amax(0) > 0, full.argmax(0), -1).cpu().numpy()
     segmenter = Segmenter(mobile_sam, DecoderSettings(), ScaleFit())
     for per_row, at_once in ((True, 1), (False, 10**9), (False, 2 * frame[0] * frame[1])):
-        monkeypatch.setattr(mobile_sam, "_part_per_row", per_row)
+        monkeypatch.setattr(mobile_sam, "_by_rows", lambda _, per_row=per_row: per_row)
         monkeypatch.setattr("vos.models.sam._AT_ONCE", at_once)
         assert (segmenter.merge(image, logits) != expected).mean() < 1e-5
         areas = np.zeros(len(logits), dtype=int)
@@ -92,7 +92,7 @@ def test_what_is_in_the_padding_alone_has_no_part(mobile_sam: SegmentAnything, m
     logits = torch.full((2, 256, 256), -5.0, device=mobile_sam.device)
     logits[0, 200:220, 100:130] = 5
     logits[1, 100:120, 100:130] = 5
-    monkeypatch.setattr(mobile_sam, "_part_per_row", True)
+    monkeypatch.setattr(mobile_sam, "_by_rows", lambda _: True)
     assert [part.row for part in mobile_sam.positive_parts(logits, image)] == [1]
     found = Segmenter(mobile_sam, DecoderSettings(), ScaleFit())._boxes(image, logits)
     assert np.isnan(found[0]).all()
@@ -110,7 +110,7 @@ def test_a_run_is_the_same_in_parts_and_whole(
     )
     found = []
     for per_row in (True, False):
-        monkeypatch.setattr(mobile_sam, "_part_per_row", per_row)
+        monkeypatch.setattr(mobile_sam, "_by_rows", lambda _, per_row=per_row: per_row)
         found.append(Segmenter(mobile_sam, DecoderSettings(), ScaleFit()).segment([1, 2, 3], image, prompts))
     torch.testing.assert_close(found[0].logits, found[1].logits)
     np.testing.assert_allclose(found[0].scores, found[1].scores)

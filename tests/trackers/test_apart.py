@@ -28,9 +28,14 @@ def _scene(kinds: int, alike: float = 0.0) -> tuple[Cells, list[torch.Tensor]]:
     return Cells(FeatureMap(features, SIZE, SIZE, STRIDE)), shares
 
 
+def _told_apart(cells: Cells, shares: list[torch.Tensor]) -> torch.Tensor:
+    sums = (Sums.of(cells, share, 3.0) for share in shares)
+    return told_apart([(one.own_gram, one.own_mean) for one in sums], 0.01)
+
+
 def test_weights_solve_the_regression_with_one_target_per_object() -> None:
     cells, shares = _scene(3)
-    weights = told_apart([Sums.of(cells, share, 3.0) for share in shares], 0.01).double().numpy()
+    weights = _told_apart(cells, shares).double().numpy()
     owns = [cells.x[share.flatten() > 0.5].double().numpy() for share in shares]
     x = np.concatenate(owns)
     # Every object counts as much as another, whatever its size.
@@ -44,7 +49,7 @@ def test_weights_solve_the_regression_with_one_target_per_object() -> None:
 @pytest.mark.parametrize("kinds", [2, 4])
 def test_every_object_is_ahead_on_its_own_cells_only(kinds: int) -> None:
     cells, shares = _scene(kinds)
-    lead = ahead(cells, told_apart([Sums.of(cells, share, 3.0) for share in shares], 0.01))
+    lead = ahead(cells, _told_apart(cells, shares))
     for row, share in enumerate(shares):
         assert lead[row][share > 0].min() > 0.5
         for other in set(range(kinds)) - {row}:
@@ -53,13 +58,13 @@ def test_every_object_is_ahead_on_its_own_cells_only(kinds: int) -> None:
 
 def test_look_alikes_are_not_told_apart() -> None:
     cells, shares = _scene(2, alike=1.0)
-    lead = ahead(cells, told_apart([Sums.of(cells, share, 3.0) for share in shares], 0.01))
+    lead = ahead(cells, _told_apart(cells, shares))
     assert lead[:, (shares[0] + shares[1]) > 0].abs().max() < 0.3, "little but noise"
 
 
 def test_an_object_leads_by_what_the_next_one_has() -> None:
     cells, shares = _scene(3)
-    weights = told_apart([Sums.of(cells, share, 3.0) for share in shares], 0.01)
+    weights = _told_apart(cells, shares)
     looks, lead = likeness(cells, weights).numpy(), ahead(cells, weights).numpy()
     for row in range(3):
         np.testing.assert_allclose(lead[row], looks[row] - np.delete(looks, row, 0).max(0), atol=1e-6)

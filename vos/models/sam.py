@@ -117,7 +117,6 @@ class SegmentAnything:
         self.device = device
         self._half = half_embeddings
         self._cache = cache
-        self._part_per_row = device.type == "cpu"
         self.encoder = ImageEncoder(parts.image_encoder, encoding, device)
         for part in (parts.prompt_encoder, parts.mask_decoder):
             part.eval().requires_grad_(False).to(device)
@@ -173,15 +172,15 @@ class SegmentAnything:
 
     def to_frame(self, logits: torch.Tensor, image: FeatureMap) -> torch.Tensor:
         """Low-resolution logits, float (N, h, w), to the frame, float (N, H, W): SAM's `postprocess_masks`."""
-        return self._enlargement(image).whole(logits)
+        return self._enlargement(image, logits.device).whole(logits)
 
     def positive_parts(self, logits: torch.Tensor, image: FeatureMap) -> Iterator[Part]:
         """The parts of `to_frame` outside of which nothing is above 0, in the order of rows; none for empty rows.
 
         On a CPU every row has its own; elsewhere rows go together, whole.
         """
-        how = self._enlargement(image)
-        if self._part_per_row:
+        how = self._enlargement(image, logits.device)
+        if self._by_rows(logits):
             above = logits > 0
             for row in above.flatten(1).any(1).nonzero()[:, 0].tolist():
                 window = how.reach(_span(above[row].any(1)), _span(above[row].any(0)))
@@ -198,8 +197,12 @@ class SegmentAnything:
         half = logits.clamp(-1e4, 1e4).half().cpu().numpy()
         return LowLogits(tuple(ids), half, _RATIO, image.input_size, image.frame_size)
 
-    def _enlargement(self, image: FeatureMap) -> Enlargement:
-        return enlargement(self.mask_size(image), (_RATIO,), image.input_size, image.frame_size, image.features.device)
+    @staticmethod
+    def _by_rows(logits: torch.Tensor) -> bool:
+        return logits.device.type == "cpu"
+
+    def _enlargement(self, image: FeatureMap, device: torch.device) -> Enlargement:
+        return enlargement(self.mask_size(image), (_RATIO,), image.input_size, image.frame_size, device)
 
 
 def _span(hit: torch.Tensor) -> slice:
