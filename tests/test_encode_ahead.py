@@ -207,14 +207,20 @@ def test_encoders_share_the_cores_and_give_them_back() -> None:
         torch.set_num_threads(cores)
 
 
-@pytest.mark.parametrize(("name", "compiled", "threads"), [("cpu", True, 4), ("cuda", False, 4), ("cpu", False, 1)])
-def test_frames_are_encoded_one_at_a_time_where_more_would_not_do(name: str, compiled: bool, threads: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "compiled", "threads", "left"),
+    [("cpu", True, 4, 4), ("cuda", False, 3, 3), ("cuda", False, 6, 4), ("cpu", False, 1, 1)],
+)
+def test_frames_are_encoded_one_at_a_time_where_more_would_not_do(
+    name: str, compiled: bool, threads: int, left: int
+) -> None:
     cores = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         with encoders(torch.device(name), compiled, []) as count:
             assert count == 1
-            assert torch.get_num_threads() == threads
+            assert torch.get_num_threads() == left
+        assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(cores)
 

@@ -17,6 +17,8 @@ E = TypeVar("E")
 
 # More would take more memory.
 _AT_A_TIME = 2
+# Threads where a GPU encodes: what is left are small maps, and on many cores a step would wait for more of them.
+_BESIDE_A_GPU = 4
 
 
 @contextmanager
@@ -24,6 +26,7 @@ def encoders(device: torch.device, compiled: bool, frames: object) -> Iterator[i
     """How many frames to encode at a time; where that is more than one, torch computes with its share of the cores.
 
     So does the calling thread: threads that fork work and join wait for cores that others have, and hold them up.
+    Beside a GPU it computes with a few.
 
     Args:
         device: what encodes them. A GPU is filled by one.
@@ -31,12 +34,11 @@ def encoders(device: torch.device, compiled: bool, frames: object) -> Iterator[i
         frames: where they come from; those of a live source come one by one.
     """
     source, cores = source_of(frames), torch.get_num_threads()
-    if compiled or device.type != "cpu" or cores < _AT_A_TIME or (source is not None and source.live is not None):
-        yield 1
-        return
-    torch.set_num_threads(cores // _AT_A_TIME)
+    live = source is not None and source.live is not None
+    count = 1 if compiled or device.type != "cpu" or cores < _AT_A_TIME or live else _AT_A_TIME
+    torch.set_num_threads(cores // count if device.type == "cpu" else min(cores, _BESIDE_A_GPU))
     try:
-        yield _AT_A_TIME
+        yield count
     finally:
         torch.set_num_threads(cores)
 
