@@ -125,6 +125,18 @@ def test_without_sound(tmp_path: Path) -> None:
     assert sound_in(overlay_of(path, tmp_path / "out")) == []
 
 
+def test_metadata_that_are_not_utf8_harm_neither_pictures_nor_sound(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mp4", numbered(12), sound="aac")
+    data = path.read_bytes()
+    for tag in (b"Lavf", b"VideoHandler", b"SoundHandler"):
+        assert tag in data
+        data = data.replace(tag, b"\xe9" * len(tag))
+    path.write_bytes(data)
+    overlay = overlay_of(path, tmp_path / "out")
+    assert len(picture_times(overlay)) == 12
+    assert sound_in(overlay)
+
+
 def test_damaged_sound_harms_no_picture(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.mp4", numbered(48), sound="aac")
     data = bytearray(path.read_bytes())

@@ -20,6 +20,7 @@ from vos.errors import SourceError
 from vos.types import Frame
 from vos.video import count_packets, open_source, prefetch
 from vos.video.images import natural_key
+from vos.video.pyav import exact
 
 CORNERS = np.zeros((96, 160, 3), np.uint8)
 CORNERS[:48, :80] = (255, 0, 0)
@@ -145,6 +146,13 @@ def test_orientation_metadata_is_applied(tmp_path: Path, turn: tuple[int, bool],
     assert corner_names(image) == expected
     assert image.shape[:2] == ((160, 96) if turn[0] % 180 else (96, 160))
     assert image.flags.c_contiguous
+
+
+def test_ratios_are_fractions_or_unknown(tmp_path: Path) -> None:
+    with av.open(str(write_video(tmp_path / "one.nut", [CORNERS]))) as container:
+        video = container.streams.video[0]
+        assert exact(video.average_rate) is None
+        assert repr(exact(video.guessed_rate)) == "Fraction(24, 1)"
 
 
 def test_truncated_mp4_gives_its_frames_then_the_error(tmp_path: Path) -> None:

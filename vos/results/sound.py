@@ -11,6 +11,8 @@ import av
 import av.container
 import av.error
 
+from vos.video.pyav import exact, open_input
+
 # What MP4 can hold and players play.
 _COPIED = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})
 
@@ -76,14 +78,15 @@ class Sound:
         last = -1
         try:
             for packet in self._container.demux(self._container.streams.audio[0]):
-                if packet.size == 0 or packet.pts is None or packet.time_base is None:
+                unit = exact(packet.time_base)
+                if packet.size == 0 or packet.pts is None or unit is None:
                     continue
-                shift = round(self._origin / packet.time_base)
+                shift = round(self._origin / unit)
                 packet.pts -= shift
                 packet.dts = packet.pts
                 if packet.pts > last and packet.pts >= 0:
                     last = packet.pts
-                    yield packet.pts * Fraction(packet.time_base), packet
+                    yield packet.pts * unit, packet
         except av.error.FFmpegError:
             return
 
@@ -91,14 +94,15 @@ class Sound:
 def _opened(path: Path | None) -> av.container.InputContainer:
     if path is None or not path.is_file():
         raise FileNotFoundError(path)
-    return av.open(f"file:{path}", metadata_errors="ignore")
+    return open_input(f"file:{path}")
 
 
 def _first_frame(path: Path | None) -> Fraction | None:
     """When the first picture is shown, seconds on the file's clock; None where that is not known."""
     with _opened(path) as container:
         for frame in container.decode(video=0) if container.streams.video else ():
-            return None if frame.pts is None or frame.time_base is None else frame.pts * Fraction(frame.time_base)
+            unit = exact(frame.time_base)
+            return None if frame.pts is None or unit is None else frame.pts * unit
     return None
 
 

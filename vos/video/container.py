@@ -18,6 +18,7 @@ from av.buffer import Buffer
 from vos.errors import SourceError
 from vos.video.declared import missing_bytes
 from vos.video.opening import PIPE_ADVICE, Opened, open_file
+from vos.video.pyav import exact
 from vos.video.reading import Pending, Reading
 from vos.video.source import Source
 
@@ -47,8 +48,8 @@ class VideoSource(Source):
         self._container, self._video = opened.container, opened.video
         video = self._video
         video.thread_type = "AUTO"
-        rate = video.average_rate or video.guessed_rate or video.base_rate or rate_if_unclocked
-        self._unit = Fraction(video.time_base or 1 / rate)
+        rate = exact(video.average_rate or video.guessed_rate or video.base_rate) or rate_if_unclocked
+        self._unit = exact(video.time_base) or 1 / rate
         self._video_end = self._file_end = Fraction(0)  # of the packets read, seconds on the file's clock
         self._damage = _Damage()
         self._displays: dict[int, tuple[int, int, int, int] | None] = {}  # display matrices by rotation, degrees
@@ -57,7 +58,7 @@ class VideoSource(Source):
             count = round(Fraction(self._container.duration, av.time_base) * rate)
         super().__init__(
             opened.name,
-            rate=Fraction(rate),
+            rate=rate,
             frame_count=count or None,
             frame_count_exact=False,
             time_base=self._unit,
@@ -107,7 +108,7 @@ class VideoSource(Source):
             raise SourceError(f"{self.name}: frame {index} ({what}) cannot be made a picture: {error}") from error
 
     def _display(self, decoded: av.VideoFrame) -> tuple[int, int, int, int] | None:
-        # A frame that is asked for its side data holds it, and is held by it, in PyAV 18: its pixels stay in memory
+        # A frame that is asked for its side data holds it, and is held by it, before PyAV 19: its pixels stay in memory
         # until the garbage collector comes by. So one frame is asked for each rotation that the stream has.
         if decoded.rotation not in self._displays:
             self._displays[decoded.rotation] = _display_matrix(decoded)
@@ -219,13 +220,13 @@ def stamps(path: Path) -> tuple[Fraction, Fraction | None, list[int]]:
         with opened.container as container:
             packets = [packet for packet in container.demux(video) if packet.size > 0 and not packet.is_discard]
             found = sorted(packet.pts for packet in packets if packet.pts is not None)
-            rate = video.average_rate or video.guessed_rate
-            unit = video.time_base
+            rate = exact(video.average_rate or video.guessed_rate)
+            unit = exact(video.time_base)
     except av.error.FFmpegError as error:
         raise SourceError(f"{path}: damaged: {error.strerror}") from error
     if unit is None or not found or len(found) != len(packets):
         raise SourceError(f"{path}: its frames have no time stamps")
-    return Fraction(unit), rate, found
+    return unit, rate, found
 
 
 @dataclass
@@ -306,8 +307,9 @@ class Clock:
 
 def _length(video: av.VideoStream) -> Fraction | None:
     """Where the stream says that it ends, seconds: in its header, or in its tag DURATION ("00:00:02.500000000")."""
-    if video.duration is not None and video.time_base is not None:
-        return (video.duration + (video.start_time or 0)) * Fraction(video.time_base)
+    unit = exact(video.time_base)
+    if video.duration is not None and unit is not None:
+        return (video.duration + (video.start_time or 0)) * unit
     match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", video.metadata.get("DURATION", ""))
     return None if match is None else int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3])
 

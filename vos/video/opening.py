@@ -15,6 +15,7 @@ import av.error
 from av.stream import Disposition
 
 from vos.errors import SourceError
+from vos.video.pyav import open_input
 
 STDIN = "standard input"
 PIPE_ADVICE = "a pipe cannot be rewound: MP4 and MOV must be written with '-movflags faststart'; Matroska needs nothing"
@@ -121,7 +122,7 @@ def open_camera(device: str, name: str) -> Opened:
 
 def _open(what: str | Pipe, name: str, **options: Any) -> av.container.InputContainer:
     try:
-        container = av.open(what, metadata_errors="ignore", **options)
+        container = open_input(what, **options)
     except av.error.InvalidDataError as error:
         raise SourceError(f"{name}: not a video, or damaged beyond reading: {error.strerror}") from error
     except (av.error.FFmpegError, OSError) as error:

@@ -1,0 +1,29 @@
+"""What PyAV 19 does in another way than 17 and 18, in one place."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import av
+import av.container
+
+if TYPE_CHECKING:
+    from av.rational import AVRational
+
+    from vos.video.opening import Pipe
+
+# Metadata that are not UTF-8 must not make a file unreadable. From 19 on they never do; before, PyAV has to be told.
+_ANY_METADATA: dict[str, Any] = (
+    {"metadata_errors": "ignore"} if hasattr(av.container.Container, "metadata_errors") else {}
+)
+
+
+def open_input(what: str | Pipe, **options: Any) -> av.container.InputContainer:
+    """`av.open` for reading, whatever bytes the metadata hold."""
+    return av.open(what, **_ANY_METADATA, **options)
+
+
+def exact(ratio: AVRational | Fraction | None) -> Fraction | None:
+    """A rate or a unit of time; None where it is unknown, which from 19 on is a ratio of 0 or over 0, before None."""
+    return Fraction(ratio.numerator, ratio.denominator) if ratio else None
