@@ -86,7 +86,8 @@ class ImageEncoder:
         self._network: Any = torch.compile(network, dynamic=False) if encoding.compile else network
         self._mean = torch.tensor(_MEAN, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(_STD, device=device).view(1, 3, 1, 1)
-        self._embedded: Work = Recorded(self._forward, device) if device.type == "cuda" else self._forward
+        recorded = device.type == "cuda" and not encoding.compile
+        self._embedded: Work = Recorded(self._forward, device) if recorded else self._forward
 
     def input_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
         """(h, w) of a frame (H, W) in the encoder's input, pixels, padding left out."""
