@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from trackers.apart import ahead, contested, told_apart
+from trackers.apart import ahead, contested, given_back, told_apart
 from trackers.appearance import Cells, Sums, likeness
+from vos.hypotheses import rivalled
 from vos.models.features import FeatureMap
 
 SIZE, GRID, STRIDE = (96, 160), (12, 20), 8
@@ -84,3 +85,19 @@ def test_only_what_is_behind_one_that_may_be_there_loses(alone: np.ndarray, lead
 def test_one_object_has_nobody_to_compete_with() -> None:
     alone = np.full((1, 4, 5), 2, np.float32)
     np.testing.assert_array_equal(contested(alone, np.full_like(alone, -1), 4.0), alone)
+
+
+@given(MAPS, MAPS)
+def test_what_was_surely_another_s_goes_back_to_it(logits: np.ndarray, alone: np.ndarray) -> None:
+    beliefs = rivalled(alone)
+    found = given_back(logits, beliefs)
+    assert found.dtype == np.float32
+    for y, x in np.ndindex(*logits.shape[1:]):
+        owner = int(beliefs[:, y, x].argmax())
+        sure = beliefs[owner, y, x] > 1
+        took = [k for k in range(3) if sure and k != owner and logits[k, y, x] > 0 and beliefs[k, y, x] < -1]
+        expected = logits[:, y, x].copy()
+        expected[took] = -2
+        if took:
+            expected[owner] = 2
+        np.testing.assert_array_equal(found[:, y, x], expected)

@@ -482,3 +482,19 @@ def test_objects_compete_for_what_looks_more_like_the_other() -> None:
     # What speaks against one object at a place may be all that spoke against the other there.
     assert (beliefs[1] < beliefs[0]).any()
     assert not ((beliefs[1] > beliefs[0]).all(0)).any()
+
+
+def test_what_an_answer_has_beyond_belief_is_not_carried_with_it() -> None:
+    tracker, (frame, features, mask) = _started(), _scene(0)
+    other = np.roll(mask, 80, axis=1)
+    tracker.add(2, frame, features, other)
+    tracker.update(result(frame, {1: mask, 2: other}))
+    frame, features, mask = _scene(1)
+    believed = _evidence(tracker, frame, features).belief
+    sure = (believed[0] > 1) & (believed[1] < -1) & (Grid(features.image, RATIO).shares(mask) > 0.9)
+    assert sure.sum() > 10
+    tracker.update(result(frame, {1: np.zeros_like(mask), 2: other | mask}))
+    first, second = (known.logits for known in tracker._objects.values())
+    assert (first[sure] == 2).all()
+    assert (second[sure] == -2).all()
+    assert second.max() == 6, "what is its own stays"
