@@ -16,8 +16,8 @@ from vos.hypotheses import of_others
 
 # An object that is this unlikely at a place, in log-odds, does not compete for it.
 _UNLIKELY = -4.0
-# A place is surely another's that is believed to be so by this much, and is carried on as its own with this logit.
-_SURELY, _CARRIED = 1.0, 2.0
+# What is given back is carried on as its owner's with this logit.
+_CARRIED = 2.0
 
 
 def told_apart(own: Sequence[tuple[torch.Tensor, torch.Tensor]], damping: float) -> torch.Tensor:
@@ -63,7 +63,7 @@ def contested(alone: np.ndarray, lead: np.ndarray, weight: float) -> np.ndarray:
     return beliefs
 
 
-def given_back(logits: np.ndarray, beliefs: np.ndarray) -> np.ndarray:
+def given_back(logits: np.ndarray, beliefs: np.ndarray, surely: float) -> np.ndarray:
     """What of the last answers to carry on: what one has that was believed to be another's goes to that one.
 
     The decoder may answer beyond what it was asked for. What an object gets so would be carried with it, and be its own
@@ -72,14 +72,15 @@ def given_back(logits: np.ndarray, beliefs: np.ndarray) -> np.ndarray:
     Args:
         logits: float32 (N, h, w), of the answers.
         beliefs: float32 (N, h, w), log-odds, at no place above 0 for two objects.
+        surely: log-odds for the owner, and against the other, from which on a place is given back.
 
     Returns:
         float32 (N, h, w).
     """
-    taken = (logits > 0) & (beliefs < -_SURELY)
+    taken = (logits > 0) & (beliefs < -surely)
     y, x = np.nonzero(taken.any(axis=0))
     owner = beliefs[:, y, x].argmax(axis=0)
-    sure = beliefs[owner, y, x] > _SURELY
+    sure = beliefs[owner, y, x] > surely
     owner, y, x = owner[sure], y[sure], x[sure]
     carried = logits.copy()
     carried[:, y, x] = np.where(taken[:, y, x], -_CARRIED, logits[:, y, x])

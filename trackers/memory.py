@@ -116,7 +116,7 @@ class MemoryTracker:
             if not found.given:
                 row = evidence.rows(np.array([rows[found.id]]))
                 self._objects[found.id] = self._after(self._objects[found.id], found, result, row)
-        self._give_back(evidence, [rows[found.id] for found in result.objects if not found.given])
+        self._give_back(evidence.belief, {found.id: rows[found.id] for found in result.objects if not found.given})
         for object_id, known in self._objects.items():
             kept = company(self._company(object_id, seen), known.logits, known.hold)
             self._objects[object_id] = replace(known, company=kept)
@@ -204,13 +204,19 @@ class MemoryTracker:
             np.array(needed, dtype=np.float32),
         )
 
-    def _give_back(self, evidence: Evidence, rows: list[int]) -> None:
-        """Have what is carried on follow the belief where answers have what was surely another's."""
-        if len(rows) > 1:
-            ids = [list(self._objects)[row] for row in rows]
-            last = np.stack([self._objects[i].logits for i in ids])
-            for object_id, logits in zip(ids, given_back(last, evidence.belief[rows]), strict=True):
-                self._objects[object_id] = replace(self._objects[object_id], logits=logits)
+    def _give_back(self, beliefs: np.ndarray, rows: Mapping[int, int]) -> None:
+        """Have what is carried on follow the belief where answers have what was surely another's.
+
+        Args:
+            beliefs: float32 (N, h, w).
+            rows: of the objects that answers were sought for, by id.
+        """
+        if len(rows) < 2:
+            return
+        last = np.stack([self._objects[object_id].logits for object_id in rows])
+        carried = given_back(last, beliefs[list(rows.values())], self._settings.given_back)
+        for object_id, logits in zip(rows, carried, strict=True):
+            self._objects[object_id] = replace(self._objects[object_id], logits=logits)
 
     def _carried(self, object_id: int, seen: _Seen, motion: Motion | None) -> np.ndarray:
         """The last logits of an object where they are now; after a cut, nowhere. A mask given here is where it is."""

@@ -17,6 +17,9 @@ class MemorySettings(BaseModel):
     apart: float = Field(
         4.0, ge=0, description="log-odds against a place that looks more like another object, which is likely there"
     )
+    given_back: float = Field(
+        1.0, ge=0, description="log-odds from which a place is another's for good, whatever the decoder answers"
+    )
     outside: float = Field(
         2.0,
         ge=0,

@@ -308,9 +308,9 @@ def _looks(
         also: bool (h, w), places that the object is known to have.
     """
     found, (h, w) = answers.chosen[row], shown.shape[1:]
-    if found is None or not (answer := found[0][:h, :w].float().cpu().numpy()).max() > 0:
+    if found is None or not (answer := found[0][:h, :w].numpy()).max() > 0:
         return None
-    first = answers.first[row][:, :h, :w].float().cpu().numpy()
+    first = answers.first[row][:, :h, :w].numpy()
     known = (maps[row, :h, :w] for maps in (evidence.likeness, evidence.first_likeness, evidence.belief))
     return Looks.of(answer, np.concatenate([first, np.stack(list(known))]), shown, also)
 

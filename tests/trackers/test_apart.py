@@ -90,7 +90,7 @@ def test_one_object_has_nobody_to_compete_with() -> None:
 @given(MAPS, MAPS)
 def test_what_was_surely_another_s_goes_back_to_it(logits: np.ndarray, alone: np.ndarray) -> None:
     beliefs = rivalled(alone)
-    found = given_back(logits, beliefs)
+    found = given_back(logits, beliefs, 1.0)
     assert found.dtype == np.float32
     for y, x in np.ndindex(*logits.shape[1:]):
         owner = int(beliefs[:, y, x].argmax())

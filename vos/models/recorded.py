@@ -16,6 +16,8 @@ import torch
 Work = Callable[..., tuple[torch.Tensor, ...]]
 _Key = tuple[tuple[torch.Size, torch.dtype], ...]
 
+# Shapes whose coming is counted; clips of ever new sizes are no reason to grow.
+_REMEMBERED = 1000
 # One recording at a time: it may not be disturbed by what prepares another.
 _RECORDING = Lock()
 
@@ -53,6 +55,8 @@ class Recorded:
         with self._calls, torch.cuda.device(self._device):
             recording = self._recordings.get(key)
             if recording is None:
+                if len(self._met) > _REMEMBERED:
+                    self._met.clear()
                 self._met[key] += 1
                 if self._met[key] <= self._patience:
                     return self._work(*(one.to(self._device) for one in given))
@@ -71,7 +75,7 @@ class Recorded:
             torch.cuda.empty_cache()
             while len(self._recordings) >= self._most:
                 forgotten, _ = self._recordings.popitem(last=False)
-                del self._met[forgotten]
+                self._met.pop(forgotten, None)
             if not self._recordings:
                 # A pool ends with the last recording in it.
                 self._pool = torch.cuda.graph_pool_handle()
