@@ -37,25 +37,32 @@ class Cells:
 
     def __init__(self, image: FeatureMap) -> None:
         self.size = image.covered_size
-        self._dtype = image.computed_in
         h, w = self.size
         parts = [unit_cells(image.features[None, :, :h, :w])[0].flatten(1)]
         if image.stages is not None:
             parts.append(image.stages[:, :h, :w].flatten(1))
         parts.append(torch.ones_like(parts[0][:1]))
         self.x = torch.cat(parts).T.contiguous()
+        self._rounded = self.x.to(image.computed_in)
         self._gram: torch.Tensor | None = None
 
     @property
     def gram(self) -> torch.Tensor:
         """x' x over all cells, (D + 1, D + 1); made when first asked for."""
         if self._gram is None:
-            self._gram = self.products(self.x, self.x)
+            self._gram = self.products()
         return self._gram
 
-    def products(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """x' y, float32 (d, d), of float32 (n, d) each, as precisely as the features were computed."""
-        return (x.T.to(self._dtype) @ y.to(self._dtype)).float()
+    def products(self, which: torch.Tensor | None = None, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Sum of x x' over cells, float32 (D + 1, D + 1), as precisely as the features were computed.
+
+        Args:
+            which: int64 (n,), the cells; None for all.
+            weights: float32 (n,), how often each counts; None for once.
+        """
+        x = self._rounded if which is None else self._rounded[which]
+        weighted = x if weights is None else (x * weights[:, None]).to(x.dtype)
+        return (weighted.T @ x).float()
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +100,10 @@ class Sums:
         apart = (weight - common).abs()
         count = -(-int((apart > _APART * common).sum()) // _ONE_BY_ONE) * _ONE_BY_ONE
         which = apart.topk(min(count, len(apart))).indices
-        x, extra = cells.x[which], (weight - common)[which]
-        gram, target = common * cells.gram + cells.products(x * extra[:, None], x), cells.x.T @ (weight * y)
-        x = cells.x[_picked(own, _OWN)]
-        count = max(1, len(x))
-        return cls(gram, target, cells.products(x, x) / count, x.sum(dim=0) / count)
+        gram = common * cells.gram + cells.products(which, (weight - common)[which])
+        picked = _picked(own, _OWN)
+        count = max(1, len(picked))
+        return cls(gram, cells.x.T @ (weight * y), cells.products(picked) / count, cells.x[picked].sum(dim=0) / count)
 
     def to(self, device: torch.device) -> Sums:
         return Sums(*(part.to(device) for part in self.parts))

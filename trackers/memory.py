@@ -114,8 +114,9 @@ class MemoryTracker:
         rows = {object_id: row for row, object_id in enumerate(self._objects)}
         for found in result.objects:
             if not found.given:
-                row = evidence.rows(np.array([rows[found.id]]))
-                self._objects[found.id] = self._after(self._objects[found.id], found, result, row)
+                row = rows[found.id]
+                own = evidence.rows(slice(row, row + 1))
+                self._objects[found.id] = self._after(self._objects[found.id], found, result, own)
         self._give_back(evidence.belief, {found.id: rows[found.id] for found in result.objects if not found.given})
         for object_id, known in self._objects.items():
             kept = company(self._company(object_id, seen), known.logits, known.hold)
@@ -157,10 +158,8 @@ class MemoryTracker:
         if not objects:
             none, nobody = np.zeros((0, *grid.size), np.float32), np.zeros(0, np.float32)
             return Evidence(none, none > 0, none, none, none, none, nobody, nobody, (), nobody)
-        now, first = (
-            _on_grid(likeness(cells, torch.stack(weights)), cells, grid)
-            for weights in ([known.now for known in objects], [known.first for known in objects])
-        )
+        weights = torch.stack([*(known.now for known in objects), *(known.first for known in objects)])
+        now, first = np.split(_on_grid(likeness(cells, weights), cells, grid), 2)
         motion = self._motions.to(seen.frame, grid)
         carried = np.stack([self._carried(i, seen, motion) for i in self._objects])
         unlike = [self._unlike(i, seen) for i in self._objects]

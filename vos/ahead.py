@@ -17,6 +17,9 @@ E = TypeVar("E")
 
 # More would take more memory.
 _AT_A_TIME = 2
+# Frames that wait beside those in work while the caller is busy, so that encoders need not wait for it: with many
+# objects it takes longest where the tracker learns.
+_READY = 1
 # Threads where a GPU encodes: what is left are small maps, and on many cores a step would wait for more of them.
 _BESIDE_A_GPU = 4
 
@@ -73,8 +76,7 @@ def encoded(
                         broken = error
                     else:
                         waiting.append((item, pool.submit(encode, item)))
-                        # One more than are in work, so that no thread waits for a slower one.
-                        if len(waiting) > count:
+                        if len(waiting) > count + _READY:
                             yield _first(waiting)
                 while waiting:
                     yield _first(waiting)

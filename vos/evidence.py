@@ -38,9 +38,9 @@ def choose(evidence: Evidence, candidates: Candidates, owners: np.ndarray) -> li
     """
     chosen: list[Choice] = []
     for row in range(len(evidence)):
-        which = torch.from_numpy(np.flatnonzero(owners == row)).to(candidates.logits.device)
+        which = slice(*np.searchsorted(owners, (row, row + 1)).tolist())
         logits, scores = candidates.logits[which].flatten(0, 1), candidates.scores[which].flatten().clamp(max=1)
-        chosen.append(_chosen(evidence.rows(np.array([row])), logits, scores) if len(logits) else None)
+        chosen.append(_chosen(evidence.rows(slice(row, row + 1)), logits, scores) if len(logits) else None)
     return chosen
 
 
@@ -52,7 +52,7 @@ def completed(evidence: Evidence, chosen: Sequence[Choice], candidates: Candidat
         assert found is not None
         answer, _ = found
         belief = torch.from_numpy(evidence.belief[row]).to(logits.device)
-        believed = _Believed(belief.sigmoid(), (answer > 0) | (logits > 0).any(0))
+        believed = _Believed(belief.sigmoid(), _around((answer > 0) | (logits > 0).any(0), 0))
         whole[row] = _joined(answer, logits, scores, believed, 1)
     return whole
 
@@ -68,7 +68,7 @@ def contrast(likeness: torch.Tensor, masks: torch.Tensor, area: float) -> torch.
     Returns:
         float (K,).
     """
-    reach = max(1, int(0.25 * np.sqrt(area)) // 2)
+    reach = _reach(area)
     rows, columns = _around(masks.any(0), reach)
     likeness, hard = likeness[rows, columns], masks[:, None, rows, columns].float()
     grown = F.max_pool2d(hard, (2 * reach + 1, 1), stride=1, padding=(reach, 0))
@@ -92,24 +92,22 @@ def recall(alike: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
 
 def _chosen(evidence: Evidence, logits: torch.Tensor, scores: torch.Tensor) -> Choice:
     """One object's choice among candidates, logits (K, h, w) and scores (K,)."""
-    device, area = logits.device, float(evidence.area[0])
-    belief, like, first = (
-        torch.from_numpy(maps[0]).to(device) for maps in (evidence.belief, evidence.recognised, evidence.first_likeness)
-    )
-    real = (logits > 0).flatten(1).any(1)
+    area, masks = float(evidence.area[0]), logits > 0
+    real = masks.flatten(1).any(1)
     if not real.any():
         return None
-    logits, scores = logits[real], scores[real]
-    masks = logits > 0
-    real = _mean(like, masks.float()) > float(evidence.least[0])
+    # All that counts of the maps but for the belief's sum.
+    window = _around(masks.any(0), _reach(area))
+    near, like, first = (maps[..., window[0], window[1]] for maps in (masks, *_maps(evidence, logits.device)))
+    real &= _mean(like, near.float()) > float(evidence.least[0])
     if (seen := evidence.views[0]) is not None:
-        alike = torch.from_numpy(seen).to(device)
+        alike = torch.from_numpy(seen).to(logits.device)
         real &= recall(alike, _on_cells(masks, alike.shape[1])) >= float(evidence.least_recall[0])
     if not real.any():
         return None
-    logits, scores, masks = logits[real], scores[real], masks[real]
-    standing = contrast(first, masks, area)
-    believed = _Believed(belief.sigmoid(), (logits > 0).any(0))
+    logits, scores, near = logits[real], scores[real], near[real]
+    standing = contrast(first, near, area)
+    believed = _Believed(torch.from_numpy(evidence.belief[0]).to(logits.device).sigmoid(), window)
     soft = believed.part(logits)
     change = ((soft.flatten(1).sum(1) + 1) / (area + 1)).log().abs()
     worth = _CONTRAST * standing + _AGREEMENT * believed.agreement(soft) + _SCORE * scores - _CHANGE * change
@@ -117,16 +115,21 @@ def _chosen(evidence: Evidence, logits: torch.Tensor, scores: torch.Tensor) -> C
     return _joined(logits[best], logits, scores, believed, _JOINED)
 
 
+def _maps(evidence: Evidence, device: torch.device) -> list[torch.Tensor]:
+    """How much places look like one object, by now and like its references, float32 (h, w) each."""
+    return [torch.from_numpy(maps[0]).to(device) for maps in (evidence.recognised, evidence.first_likeness)]
+
+
 class _Believed:
     """What is believed of an object, beside masks that are nowhere above 0 outside a window.
 
     Args:
         probability: float (h, w).
-        hit: bool (h, w), not empty: the window is the smallest around it.
+        window: rows and columns.
     """
 
-    def __init__(self, probability: torch.Tensor, hit: torch.Tensor) -> None:
-        self._rows, self._columns = _around(hit, 0)
+    def __init__(self, probability: torch.Tensor, window: tuple[slice, slice]) -> None:
+        self._rows, self._columns = window
         self._inside = self._cut(probability)
         self._outside = probability.sum() - self._inside.sum()
 
@@ -168,6 +171,11 @@ def _on_cells(masks: torch.Tensor, height: int) -> torch.Tensor:
     """Masks of places, bool (K, H, W), none empty, as cells, bool (K, h, w): those half covered, or covered most."""
     shares = F.avg_pool2d(masks.float(), masks.shape[1] // height)
     return shares >= shares.flatten(1).amax(1).clamp(max=0.5)[:, None, None]
+
+
+def _reach(area: float) -> int:
+    """How far from an object of an area, in places, "just outside" reaches, places."""
+    return max(1, int(0.25 * np.sqrt(area)) // 2)
 
 
 def _around(hit: torch.Tensor, reach: int) -> tuple[slice, slice]:

@@ -230,7 +230,8 @@ class VideoPass:
             return _Followed(np.zeros(frame.size, dtype=np.uint8), {}, {}, None)
         ids = [self._objects.ids[row] for row in rows]
         with self.times.stage("locate"):
-            prompts = self._tracker.locate(frame, features).rows(rows)
+            located = self._tracker.locate(frame, features)
+            prompts = located.rows(rows) if given else located
         with self.times.stage("segment"):
             found = self._segmenter.segment(ids, features.image, prompts, features.detail)
 

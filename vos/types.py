@@ -110,8 +110,8 @@ class Evidence:
     def __len__(self) -> int:
         return len(self.belief)
 
-    def rows(self, which: np.ndarray) -> Evidence:
-        """The rows `which`, a bool (N,) or integer index array."""
+    def rows(self, which: np.ndarray | slice) -> Evidence:
+        """The rows `which`, a bool (N,) or integer index array, or a slice, which copies nothing."""
         picked = {name: getattr(self, name)[which] for name in self.__dataclass_fields__ if name != "views"}
         return Evidence(**picked, views=tuple(self.views[row] for row in np.arange(len(self))[which]))
 
