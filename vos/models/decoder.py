@@ -28,10 +28,9 @@ from vos.types import Candidates, Prompts
 Window = tuple[slice, slice]
 
 _PAD, _NOT_A_POINT, _NEGATIVE, _POSITIVE, _TOP_LEFT, _BOTTOM_RIGHT = -2, -1, 0, 1, 2, 3
-# On a CPU, cells of all rows whose tokens are worked on together.
-_CELLS_HELD = 65_536
-# On a CPU, of one row how many cells are upscaled at a time: what they need in between stays in its cache and in memory
-# that was used before, which is several times as fast.
+# On a CPU, cells of all rows that are decoded together, and of one row how many are upscaled at a time: what they need
+# in between stays in its cache and in memory that was used before, which is several times as fast.
+_CELLS_AT_ONCE = 8192
 _UPSCALED_AT_ONCE, _UPSCALED_IN_STEPS = 512, 64
 # Elsewhere, shapes of which the work is recorded: rows and tokens come in several numbers.
 _RECORDED = 24
@@ -131,22 +130,21 @@ class BatchedDecoder:
         mask_logits: torch.Tensor | None,
         windows: Sequence[Window],
     ) -> Candidates:
-        """For a CPU: cells of few rows at a time, and windows of them alone."""
+        """For a CPU: few rows at a time, and windows of them alone."""
         tokens = self._tokens(torch.from_numpy(kind), torch.from_numpy(xy))
         valid = None if (kind != _PAD).all() else torch.from_numpy(kind != _PAD)
         shared, grid = self._shared(image), image.grid_size
+        step = max(1, _CELLS_AT_ONCE // (grid[0] * grid[1]))
         logits = torch.full((len(kind), _ASKED, *self.mask_size(image)), _OUTSIDE, device=tokens.device)
         scores = []
-        step = max(2, _CELLS_HELD // (grid[0] * grid[1]))
         for start in range(0, len(kind), step):
             some = slice(start, start + step)
-            own = tokens[some]
-            keep, masks = (None if one is None else one[some] for one in (valid, mask_logits))
-            hidden, cells = self._attend(shared, own, keep, masks, _pairs(len(own)))
+            given = (None if one is None else one[some] for one in (valid, mask_logits))
+            hidden, cells = self._attend(shared, tokens[some], *given)
             score, kernels = self._heads(hidden)
             scores.append(score)
-            for row, found in enumerate((row for group in cells for row in group), start):
-                self._fill(logits[row], found.unflatten(0, grid), kernels[row - start], windows[row])
+            for row, own in enumerate(cells, start):
+                self._fill(logits[row], own.unflatten(0, grid), kernels[row - start], windows[row])
         return Candidates(logits, torch.cat(scores).float())
 
     def _together(
@@ -188,8 +186,7 @@ class BatchedDecoder:
         """
         kind, xy, bounds = (one.to(features.device) for one in (kind, xy, bounds))
         h, w = features.shape[1], features.shape[2]
-        rows = [slice(0, len(kind))]
-        hidden, (cells,) = self._attend(self._image_of(features), self._tokens(kind, xy), kind != _PAD, masks, rows)
+        hidden, cells = self._attend(self._image_of(features), self._tokens(kind, xy), kind != _PAD, masks)
         scores, kernels = self._heads(hidden)
         logits = _unshuffled(self._upscale(cells) @ kernels[:, None], (h, w)).float()
         top, bottom, left, right = (4 * bounds).T[..., None]
@@ -276,8 +273,7 @@ class BatchedDecoder:
         tokens: torch.Tensor,
         valid: torch.Tensor | None,
         mask_logits: torch.Tensor | None,
-        groups: Sequence[slice],
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """SAM's two-way transformer on the embedding plus what a mask adds to it.
 
         Args:
@@ -285,43 +281,32 @@ class BatchedDecoder:
             tokens: (n, 5 + T, C).
             valid: bool (n, T), which of the points' tokens count; None if all do.
             mask_logits: as for `decode`.
-            groups: rows whose cells are worked on together, in order; tokens of all rows are.
 
         Returns:
-            The IoU token and the three mask tokens, (n, 4, C), and each group's cells (m, P, C).
+            The IoU token and the three mask tokens, (n, 4, C), and the cells (n, P, C).
         """
         added, basis = self._embed_dense(mask_logits)
         keep = None
         if valid is not None:
             keep = torch.cat([valid.new_ones(len(valid), tokens.shape[1] - valid.shape[1]), valid], 1)[:, None, None]
-        dense = [added if len(added) == 1 else added[rows] for rows in groups]
-        kept = [None if keep is None else keep[rows] for rows in groups]
         first, second = self._decoder.transformer.layers
         queries = first.norm1(attention.among(first.self_attn, tokens, tokens, keep))
-        q = queries + tokens
-        told = [image.first.read(q[rows], own, basis) for rows, own in zip(groups, dense, strict=True)]
-        queries = first.norm2(queries + torch.cat(told))
+        queries = first.norm2(queries + image.first.read(queries + tokens, added, basis))
         queries = first.norm3(queries + first.mlp(queries))
+        cells = first.norm4(image.first.write(queries + tokens, queries, keep, added, basis))
 
-        given, q = queries, queries + tokens
+        q = queries + tokens
         queries = second.norm1(queries + attention.among(second.self_attn, q, queries, keep))
-        asked, told, cells = queries + tokens, [], []
-        for rows, own, mask in zip(groups, dense, kept, strict=True):
-            cells.append(first.norm4(image.first.write(q[rows], given[rows], mask, own, basis)))
-            at = cells[-1] + image.positions
-            told.append(attention.read(second.cross_attn_token_to_image, asked[rows], at, cells[-1]))
-        queries = second.norm2(queries + torch.cat(told))
+        at = cells + image.positions
+        queries = second.norm2(queries + attention.read(second.cross_attn_token_to_image, queries + tokens, at, cells))
         queries = second.norm3(queries + second.mlp(queries))
+        module = second.cross_attn_image_to_token
+        cells = second.norm4(attention.write(module, cells, at, queries + tokens, queries, keep))
 
-        transformer, q = self._decoder.transformer, queries + tokens
-        hidden, asked = (torch.cat([of[:, :1], of[:, 2:5]], dim=1) for of in (queries, q))
-        told = []
-        for k, (rows, mask) in enumerate(zip(groups, kept, strict=True)):
-            at, module = cells[k] + image.positions, second.cross_attn_image_to_token
-            cells[k] = second.norm4(attention.write(module, cells[k], at, q[rows], queries[rows], mask))
-            at = cells[k] + image.positions
-            told.append(attention.read(transformer.final_attn_token_to_image, asked[rows], at, cells[k]))
-        return transformer.norm_final_attn(hidden + torch.cat(told)), cells
+        transformer = self._decoder.transformer
+        queries, tokens = (torch.cat([of[:, :1], of[:, 2:5]], dim=1) for of in (queries, tokens))
+        final = attention.read(transformer.final_attn_token_to_image, queries + tokens, cells + image.positions, cells)
+        return transformer.norm_final_attn(queries + final), cells
 
 
 def _upscaling(layers: Any) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -342,12 +327,6 @@ def _upscaling(layers: Any) -> Callable[[torch.Tensor], torch.Tensor]:
         return act2(product(conv2, x)).flatten(-3, -2)
 
     return upscale
-
-
-def _pairs(n: int) -> list[slice]:
-    """Rows 0 to n, two together, and of an odd number the last three: products of a single row take longer."""
-    starts = range(0, max(1, n - 1), 2)
-    return [slice(start, start + 2) for start in starts[:-1]] + [slice(starts[-1], n)]
 
 
 def _rounded(n: int) -> int:
