@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from vos.models import attention
 from vos.models.attention import SharedMap
@@ -81,7 +82,7 @@ class BatchedDecoder:
         self._input_size = input_size
         self._dtype = dtype
         self._image: _Image | None = None
-        self._upscale = _upscaling(mask_decoder.output_upscaling)
+        self._upscale = _upscaling(mask_decoder.output_upscaling, mask_decoder.iou_prediction_head.layers[0])
         device = self._square_pe.device
         self._by_rows = device.type == "cpu"
         self._whole: Work = Recorded(self._decoded, device, _RECORDED) if device.type == "cuda" else self._decoded
@@ -309,24 +310,29 @@ class BatchedDecoder:
         return transformer.norm_final_attn(queries + final), cells
 
 
-def _upscaling(layers: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+def _upscaling(layers: Any, like: nn.Linear) -> Callable[[torch.Tensor], torch.Tensor]:
     """SAM's two transposed convolutions as products, cells (..., C) -> (..., 16, c).
 
     Their steps are as wide as their kernels, so that every cell becomes 2 x 2 and then 4 x 4 without its neighbours,
-    in the order of `_unshuffled`.
+    in the order of `_unshuffled`. They are computed as a layer `like` is.
     """
     conv1, norm, act1, conv2, act2 = layers
-
-    def product(conv: Any, x: torch.Tensor) -> torch.Tensor:
-        weight = conv.weight.permute(0, 2, 3, 1).flatten(1)
-        return F.linear(x, weight.T, conv.bias.repeat(4)).unflatten(-1, (4, -1))
+    first, second = (_as_linear(conv, like) for conv in (conv1, conv2))
 
     def upscale(cells: torch.Tensor) -> torch.Tensor:
-        x = product(conv1, cells)
+        x = first(cells).unflatten(-1, (4, -1))
         x = act1(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
-        return act2(product(conv2, x)).flatten(-3, -2)
+        return act2(second(x).unflatten(-1, (4, -1))).flatten(-3, -2)
 
     return upscale
+
+
+def _as_linear(conv: Any, like: nn.Linear) -> nn.Linear:
+    """A transposed convolution of 2 x 2 in steps of 2 as a layer c -> 4 c', of the class of another."""
+    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
+    layer = type(like)(weight.shape[1], weight.shape[0], device=weight.device, dtype=weight.dtype)
+    layer.requires_grad_(False).load_state_dict({"weight": weight, "bias": conv.bias.repeat(4)})
+    return layer
 
 
 def _rounded(n: int) -> int:

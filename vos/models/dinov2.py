@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from vos.errors import SettingsError
+from vos.models.dense import through_onednn
 from vos.models.features import FeatureMap
 from vos.models.sam import load_exactly, read_checkpoint
 
@@ -51,6 +52,7 @@ class DinoV2:
         self.name = name
         self.device = device
         self._model = model.eval().requires_grad_(False).to(device)
+        through_onednn(self._model)
         self._mean = torch.tensor(_MEAN, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(_STD, device=device).view(1, 3, 1, 1)
 

@@ -14,6 +14,7 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 
 from vos.errors import DeviceError
+from vos.models.dense import through_onednn
 from vos.models.recorded import Recorded, Work
 from vos.models.resize import resize
 from vos.models.tiny_vit import TinyVitEncoder
@@ -82,6 +83,8 @@ class ImageEncoder:
                 if isinstance(module, (nn.Linear, nn.Conv2d)):
                     module.to(self.dtype)
             network.neck = _InFloat32(network.neck)
+        if encoding.channels_last and self.dtype is torch.float32:
+            through_onednn(network)
         network = network.to(device).to(memory_format=self._layout)
         self._network: Any = torch.compile(network, dynamic=False) if encoding.compile else network
         self._mean = torch.tensor(_MEAN, device=device).view(1, 3, 1, 1)

@@ -19,6 +19,8 @@ from timm.models.tiny_vit import Attention, ConvNorm, MBConv, TinyVitBlock
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from vos.models.dense import convolved
+
 # The official module path -> timm's; the first that matches is applied, then the layer names below.
 _STEM = {"patch_embed.seq.0.": "patch_embed.conv1.", "patch_embed.seq.2.": "patch_embed.conv2."}
 _DOWNSAMPLE = re.compile(r"^layers\.(\d+)\.downsample\.")
@@ -123,7 +125,7 @@ class _InStrips(nn.Module):
             wide = block.act1(block.conv1(x[:, :, top - above : end + below]))
             if not (above and below):
                 wide = F.pad(wide, (0, 0, 1 - above, 1 - below))
-            wide = F.conv2d(wide, spread.weight, spread.bias, padding=(0, 1), groups=spread.groups)
+            wide = convolved(spread, wide, (0, 1))
             strip = block.conv3(block.act2(wide))
             given[:, :, top:end] = block.act3(strip.add_(x[:, :, top:end]))
         return given
