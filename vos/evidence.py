@@ -98,7 +98,8 @@ def _chosen(evidence: Evidence, logits: torch.Tensor, scores: torch.Tensor) -> C
         return None
     # All that counts of the maps but for the belief's sum.
     window = _around(masks.any(0), _reach(area))
-    near, like, first = (maps[..., window[0], window[1]] for maps in (masks, *_maps(evidence, logits.device)))
+    known = (torch.from_numpy(maps[0]).to(logits.device) for maps in (evidence.recognised, evidence.first_likeness))
+    near, like, first = (maps[..., window[0], window[1]] for maps in (masks, *known))
     real &= _mean(like, near.float()) > float(evidence.least[0])
     if (seen := evidence.views[0]) is not None:
         alike = torch.from_numpy(seen).to(logits.device)
@@ -113,11 +114,6 @@ def _chosen(evidence: Evidence, logits: torch.Tensor, scores: torch.Tensor) -> C
     worth = _CONTRAST * standing + _AGREEMENT * believed.agreement(soft) + _SCORE * scores - _CHANGE * change
     best = int(worth.argmax())
     return _joined(logits[best], logits, scores, believed, _JOINED)
-
-
-def _maps(evidence: Evidence, device: torch.device) -> list[torch.Tensor]:
-    """How much places look like one object, by now and like its references, float32 (h, w) each."""
-    return [torch.from_numpy(maps[0]).to(device) for maps in (evidence.recognised, evidence.first_likeness)]
 
 
 class _Believed:

@@ -231,7 +231,7 @@ class VideoPass:
         ids = [self._objects.ids[row] for row in rows]
         with self.times.stage("locate"):
             located = self._tracker.locate(frame, features)
-            prompts = located.rows(rows) if given else located
+            prompts = located.rows(rows) if given else located  # rows are copies
         with self.times.stage("segment"):
             found = self._segmenter.segment(ids, features.image, prompts, features.detail)
 

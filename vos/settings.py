@@ -134,8 +134,8 @@ class Settings(_Section):
     )
     channels_last: bool = Field(
         True,
-        description="faster memory layout of the encoder, and norms folded into convolutions; off: sums in the "
-        "reference program's order",
+        description="faster memory layout of the encoder, norms folded into convolutions, and float32 through oneDNN; "
+        "off: sums in the reference program's order",
     )
     pad: bool = Field(
         True,

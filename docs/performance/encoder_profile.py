@@ -1,4 +1,4 @@
-"""Where an encoder call spends its time, as published and as `best` has it: operators by their own time.
+"""Where an encoder call spends its time, as published, with `persam` and with `best`: operators by their own time.
 
 python docs/performance/encoder_profile.py [PICTURE]
 """
@@ -19,6 +19,7 @@ from vos.weights import fetch
 
 WAYS = {
     "as published": ("best", ["input_size=1024", "pad=true", "precision=float32", "channels_last=false"]),
+    "persam": ("persam", []),
     "best": ("best", []),
 }
 SHOWN = 8

@@ -12,6 +12,7 @@ import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import nn
 
+from vos.models import dense
 from vos.models.decoder import BatchedDecoder
 from vos.models.features import FeatureMap
 from vos.types import Candidates, Prompts
@@ -75,7 +76,11 @@ def _by_hand(modules: Modules, image: FeatureMap, prompts: Prompts, mask_logits:
 
 @pytest.mark.parametrize("grid", [(SIDE, SIDE), (5, SIDE), (SIDE, 3), (1, SIDE)])
 @pytest.mark.parametrize("with_mask", [False, True])
-def test_any_rectangle_is_what_the_modules_make_of_it(modules: Modules, grid: tuple[int, int], with_mask: bool) -> None:
+@pytest.mark.parametrize("onednn", [False, True])
+def test_any_rectangle_is_what_the_modules_make_of_it(
+    modules: Modules, grid: tuple[int, int], with_mask: bool, onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dense, "_HERE", torch.backends.mkldnn.is_available())
     torch.manual_seed(1)
     image = _image(grid)
     prompts = Prompts(
@@ -84,7 +89,7 @@ def test_any_rectangle_is_what_the_modules_make_of_it(modules: Modules, grid: tu
         np.float32([[NAN] * 4, [1, 1, 8, 6], [2, 0, 7, 4]]),
     )
     low = torch.randn(3, 4 * grid[0], 4 * grid[1]) * 5 if with_mask else None
-    decoder = BatchedDecoder(*modules, SIDE * STRIDE, STRIDE)
+    decoder = BatchedDecoder(*deepcopy(modules), SIDE * STRIDE, STRIDE, onednn=onednn)
     found, expected = decoder.decode(image, prompts, low), _by_hand(modules, image, prompts, low)
     torch.testing.assert_close(found.logits, expected.logits, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found.scores, expected.scores, atol=1e-4, rtol=1e-4)

@@ -90,3 +90,5 @@ def test_half_precision_is_left_alone() -> None:
     through_onednn(layer)
     x = torch.randn(4, 8).bfloat16()
     assert torch.equal(layer(x), plain(x))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer(x.float()), plain(x.float()))

@@ -11,7 +11,7 @@ A dozen tokens face thousands of cells, so products are taken in the order in wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import nn
 
 from vos.models import attention
 from vos.models.attention import SharedMap
+from vos.models.dense import through_onednn
 from vos.models.features import FeatureMap
 from vos.models.recorded import Recorded, Work
 from vos.types import Candidates, Prompts
@@ -63,6 +64,7 @@ class BatchedDecoder:
         input_size: side of the square whose top left part the encoder sees, pixels (1024).
         stride: pixels of it per cell of the embedding (16).
         dtype: to compute in; positions are encoded in float32 whatever it is.
+        onednn: have float32 go through oneDNN on a CPU (see `vos.models.dense`); the modules are changed in place.
     """
 
     def __init__(
@@ -72,6 +74,8 @@ class BatchedDecoder:
         input_size: int,
         stride: int,
         dtype: torch.dtype = torch.float32,
+        *,
+        onednn: bool = False,
     ) -> None:
         # (C, side, side): positions on the whole square, whatever part of it a frame takes.
         self._square_pe = prompt_encoder.pe_layer((input_size // stride,) * 2).to(dtype)
@@ -82,7 +86,10 @@ class BatchedDecoder:
         self._input_size = input_size
         self._dtype = dtype
         self._image: _Image | None = None
-        self._upscale = _upscaling(mask_decoder.output_upscaling, mask_decoder.iou_prediction_head.layers[0])
+        self._upscale = _Upscaling(mask_decoder.output_upscaling)
+        if onednn:
+            for module in (prompt_encoder, mask_decoder, self._upscale):
+                through_onednn(module)
         device = self._square_pe.device
         self._by_rows = device.type == "cpu"
         self._whole: Work = Recorded(self._decoded, device, _RECORDED) if device.type == "cuda" else self._decoded
@@ -310,27 +317,28 @@ class BatchedDecoder:
         return transformer.norm_final_attn(queries + final), cells
 
 
-def _upscaling(layers: Any, like: nn.Linear) -> Callable[[torch.Tensor], torch.Tensor]:
+class _Upscaling(nn.Module):
     """SAM's two transposed convolutions as products, cells (..., C) -> (..., 16, c).
 
     Their steps are as wide as their kernels, so that every cell becomes 2 x 2 and then 4 x 4 without its neighbours,
-    in the order of `_unshuffled`. They are computed as a layer `like` is.
+    in the order of `_unshuffled`.
     """
-    conv1, norm, act1, conv2, act2 = layers
-    first, second = (_as_linear(conv, like) for conv in (conv1, conv2))
 
-    def upscale(cells: torch.Tensor) -> torch.Tensor:
-        x = first(cells).unflatten(-1, (4, -1))
-        x = act1(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
-        return act2(second(x).unflatten(-1, (4, -1))).flatten(-3, -2)
+    def __init__(self, layers: Any) -> None:
+        super().__init__()
+        conv1, self.norm, self.act1, conv2, self.act2 = layers
+        self.first, self.second = _as_linear(conv1), _as_linear(conv2)
 
-    return upscale
+    def forward(self, cells: torch.Tensor) -> torch.Tensor:
+        x, norm = self.first(cells).unflatten(-1, (4, -1)), self.norm
+        x = self.act1(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
+        return self.act2(self.second(x).unflatten(-1, (4, -1))).flatten(-3, -2)
 
 
-def _as_linear(conv: Any, like: nn.Linear) -> nn.Linear:
-    """A transposed convolution of 2 x 2 in steps of 2 as a layer c -> 4 c', of the class of another."""
+def _as_linear(conv: Any) -> nn.Linear:
+    """A transposed convolution of 2 x 2 in steps of 2, c -> c', as a layer c -> 4 c'."""
     weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
-    layer = type(like)(weight.shape[1], weight.shape[0], device=weight.device, dtype=weight.dtype)
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device, dtype=weight.dtype)
     layer.requires_grad_(False).load_state_dict({"weight": weight, "bias": conv.bias.repeat(4)})
     return layer
 

@@ -16,10 +16,10 @@ _HERE = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capa
 
 
 class Linear(nn.Linear):
-    """`nn.Linear`."""
+    """`nn.Linear`: (..., in) -> (..., out)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not _gains(x):
+        if not _gains(self, x):
             return super().forward(x)
         # A convolution of 1 x 1, for which there is a function that does not ask how many threads there are.
         cells = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
@@ -28,22 +28,22 @@ class Linear(nn.Linear):
 
 
 class Conv2d(nn.Conv2d):
-    """`nn.Conv2d` with zeros, or nothing, around the map."""
+    """`nn.Conv2d` with zeros, or nothing, around the map: (B, C, h, w) -> (B, C', h', w')."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return convolved(self, x, self.padding)
 
 
 def convolved(layer: nn.Conv2d, x: torch.Tensor, padding: str | tuple[int, ...]) -> torch.Tensor:
-    """A convolution's layer on (B, C, h, w), with another padding than its own."""
+    """A convolution's layer on (B, C, h, w), with another padding than its own, pixels or as `nn.Conv2d` has it."""
     weight, bias, stride, dilation = layer.weight, layer.bias, layer.stride, layer.dilation
-    if isinstance(layer, Conv2d) and not isinstance(padding, str) and _gains(x):
+    if isinstance(layer, Conv2d) and not isinstance(padding, str) and _gains(layer, x):
         return torch.mkldnn_convolution(x, weight, bias, padding, stride, dilation, layer.groups)
     return F.conv2d(x, weight, bias, stride, padding, dilation, layer.groups)
 
 
 def through_onednn(module: nn.Module) -> None:
-    """Have all linear layers and convolutions of a module go that way; their weights stay as they are."""
+    """Have all linear layers and convolutions of a module go that way, in place; their weights stay as they are."""
     for layer in module.modules():
         if type(layer) is nn.Linear:
             layer.__class__ = Linear
@@ -51,6 +51,7 @@ def through_onednn(module: nn.Module) -> None:
             layer.__class__ = Conv2d
 
 
-def _gains(x: torch.Tensor) -> bool:
-    on_cpu = x.device.type == "cpu" and x.dtype is torch.float32 and x.numel() > 0
-    return _HERE and on_cpu and not torch.compiler.is_compiling()
+def _gains(layer: nn.Linear | nn.Conv2d, x: torch.Tensor) -> bool:
+    single = x.dtype is layer.weight.dtype is torch.float32 and not torch.is_autocast_enabled("cpu")
+    on_cpu = x.device.type == "cpu" and x.numel() > 0
+    return _HERE and single and on_cpu and not torch.compiler.is_compiling()

@@ -33,8 +33,8 @@ class Encoding:
     Attributes:
         pad: fill the frame up to a square, as SAM does; off, only to whole grid cells.
         input_size: pixels of the frame's longer side in the encoder, a multiple of 16.
-        channels_last: memory layout of convolutions, with the norms behind them folded in; off, all is added up in
-            segment-anything's own order.
+        channels_last: memory layout of convolutions, with the norms behind them folded in, and float32 through oneDNN
+            (see `vos.models.dense`), that of the decoder too; off, all is added up in segment-anything's own order.
         precision: of matrix products and convolutions: float32, bfloat16 or float16.
         compile: torch.compile the network, which takes place on the first frame of each size.
         stages: keep what the network's earlier stages see beside the embedding, if it is one that tells (TinyViT).
@@ -83,7 +83,7 @@ class ImageEncoder:
                 if isinstance(module, (nn.Linear, nn.Conv2d)):
                     module.to(self.dtype)
             network.neck = _InFloat32(network.neck)
-        if encoding.channels_last and self.dtype is torch.float32:
+        if encoding.channels_last:
             through_onednn(network)
         network = network.to(device).to(memory_format=self._layout)
         self._network: Any = torch.compile(network, dynamic=False) if encoding.compile else network

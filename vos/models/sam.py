@@ -16,7 +16,6 @@ from torch import nn
 from vos.errors import SettingsError, WeightsError
 from vos.models.cache import EmbeddingCache
 from vos.models.decoder import BatchedDecoder, Window
-from vos.models.dense import through_onednn
 from vos.models.encoder import DTYPES, STRIDE, Encoding, ImageEncoder
 from vos.models.features import FeatureMap
 from vos.models.tiny_vit import TinyVitEncoder, from_official
@@ -121,10 +120,13 @@ class SegmentAnything:
         self.encoder = ImageEncoder(parts.image_encoder, encoding, device)
         for part in (parts.prompt_encoder, parts.mask_decoder):
             part.eval().requires_grad_(False).to(device)
-            if encoding.channels_last:
-                through_onednn(part)
         self._decoder = BatchedDecoder(
-            parts.prompt_encoder, parts.mask_decoder, encoding.input_size, STRIDE, DTYPES[encoding.precision]
+            parts.prompt_encoder,
+            parts.mask_decoder,
+            encoding.input_size,
+            STRIDE,
+            DTYPES[encoding.precision],
+            onednn=encoding.channels_last,
         )
 
     @classmethod
