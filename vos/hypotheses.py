@@ -25,7 +25,7 @@ from vos.types import Evidence, Prompts
 # Points per hypothesis, and the pixels by which its box is grown.
 _POINTS, _MARGIN = 3, 3.0
 # Two regions of one object with this IoU are asked for once.
-_ALIKE = 0.85
+_ALIKE = 0.75
 # Parts of a region lighter than this share of its heaviest are noise; a part far from the last mask weighs less.
 _LIGHTEST, _ANYWHERE = 0.06, 0.3
 # The mask prompt: SAM's own low-resolution logits lie within about +-8 in its training.
