@@ -21,7 +21,7 @@ from vos.models.tiny_vit import unit_cells
 _VIEW, _OWN = 128, 256
 # Cells whose weight is this much apart from the usual one are counted one by one, a multiple of so many of them (the
 # backend keeps compiled code for every number that it has met); the sum over all others is shared by objects.
-_APART, _ONE_BY_ONE = 0.1, 256
+_APART, _ONE_BY_ONE = 0.02, 256
 
 
 class Cells:
