@@ -4,6 +4,7 @@
 #   sh docs/performance/measure.sh DAVIS    accuracy, into out/accuracy
 set -e
 here=docs/performance
+command -v vos >/dev/null || { echo "no vos on the path: activate its environment first" >&2; exit 1; }
 
 if [ -n "$1" ]; then
     for change in precision=float32 precision=bfloat16 pad=true input_size=1024 input_size=768 input_size=640 input_size=512 \
