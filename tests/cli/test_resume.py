@@ -129,6 +129,34 @@ def test_a_disk_that_was_full(track: Callable[..., Ended], tmp_path: Path, monke
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("name", ["00000.png", "1/00000.png", "2/00000.png"])
+def test_a_disk_that_is_still_full_takes_nothing_away(
+    track: Callable[..., Ended],
+    fail: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    assert track("whole").code == 0
+    fail(9)
+    before, write = contents(tmp_path / "out"), PartFile.write
+
+    def full(self: PartFile, data: bytes) -> int:
+        if str(self._path).endswith(name):
+            raise OSError(28, "No space left on device")
+        return write(self, data)
+
+    monkeypatch.setattr(PartFile, "write", full)
+    assert track("out", "--resume").error == (
+        f"vos: error: {tmp_path / 'out'}: frame 0 cannot be written: No space left on device; "
+        "the interrupted run is kept as it was; the same command with --resume goes on"
+    )
+    assert contents(tmp_path / "out") == before
+    monkeypatch.setattr(PartFile, "write", write)
+    assert track("out", "--resume").code == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
 def test_what_there_is_to_resume(track: Callable[..., Ended], fail: Callable[..., str], tmp_path: Path) -> None:
     assert track("new", "--resume").code == 0
     again = track("new", "--resume")

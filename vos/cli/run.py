@@ -142,10 +142,10 @@ def _follow(
     tell(wishes.quiet, *watch.lines(), *ended(summary, progress))
     if problem is None:
         return
-    again = "; the same command with --resume goes on" if resumable and summary.frames else ""
+    again = "; the same command with --resume goes on" if resumable and (summary.frames or done) else ""
     if isinstance(problem, Stopped):
-        kept_text = f"after {frames(summary.frames)}; what is written is valid{again}"
-        stderr.print(f"vos: stopped {kept_text if summary.frames else 'before the first frame'}", markup=False)
+        after = f"after {frames(summary.frames)}; what is written is valid"
+        stderr.print(f"vos: stopped {after if summary.frames else 'before the first frame'}{again}", markup=False)
         raise typer.Exit(STOPPED)
     if isinstance(problem, OutputError):
         raise type(problem)(f"{problem}{again}") from problem

@@ -52,8 +52,7 @@ class Journal:
         self.path = out / FOLDER
         self._reserve = reserve
         self._soft = soft
-        self._next = begin
-        self._again = begin
+        self._begin = self._next = self._again = begin
         self._waiting: list[dict[str, Any]] = []
         if not begin:
             forget(out)
@@ -76,8 +75,8 @@ class Journal:
         self._save(_STATE, pack({"next": self._next, "state": state}))
 
     def close(self, summary: Summary) -> None:
-        """Nothing is left of a run that came to its end, or that has no whole frame."""
-        if summary.complete or not summary.frames:
+        """Nothing is left of a run that came to its end, or that has no whole frame, now or before."""
+        if summary.complete or not (summary.frames or self._begin):
             forget(self.path.parent)
 
     def _save(self, name: str, data: bytes) -> None:

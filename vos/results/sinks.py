@@ -90,7 +90,7 @@ class Run:
 
 
 class ImageFolder:
-    """A folder of images, each whole as soon as it is there, that leaves no trace of a run without a whole frame."""
+    """A folder of images, each whole as soon as it is there. A run without a whole frame leaves no trace of its own."""
 
     def __init__(self, path: Path, reserve: Reserve) -> None:
         self.path = path
@@ -110,6 +110,7 @@ class ImageFolder:
         """Write an image as PNG; OSError."""
         path = self.path / name
         self._folder(path.parent)
+        there = path.exists()  # a run that was interrupted wrote it
         encoded = BytesIO()
         image.save(encoded, "PNG")
         file = PartFile(path, self._reserve)
@@ -119,7 +120,8 @@ class ImageFolder:
         except BaseException:
             file.discard()
             raise
-        self._latest.append(path)
+        if not there:
+            self._latest.append(path)
         file.check()
 
     def close(self, summary: Summary) -> None:

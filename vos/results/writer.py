@@ -180,15 +180,19 @@ class ResultWriter:
                 sink.write(item)
         except _DISK_ERRORS as error:
             what = "what is kept for --resume" if isinstance(item, _State) else f"frame {item.frame.index}"
-            some = self._frames and not self._conversion
-            kept = f"all {self._frames} frames before it are written and valid" if some else "nothing is kept"
-            return self._refusal(error, f"{what} cannot be written: {_reason(error)}; {kept}")
+            return self._refusal(error, f"{what} cannot be written: {_reason(error)}; {self._kept()}")
         except Exception as error:
             return error
         self._frames += 1
         self._span = Span(item.frame.index if self._span is None else self._span.first, item.frame.index)
         self._log.add(item)
         return None
+
+    def _kept(self) -> str:
+        """What a failure leaves, in words."""
+        if self._frames and not self._conversion:
+            return f"all {self._frames} frames before it are written and valid"
+        return "the interrupted run is kept as it was" if self._resumed else "nothing is kept"
 
     def _start(self) -> None:
         if self._resumed is None:
