@@ -92,3 +92,26 @@ def test_half_precision_is_left_alone() -> None:
     assert torch.equal(layer(x), plain(x))
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(layer(x.float()), plain(x.float()))
+
+
+@given(
+    rows=st.integers(1, 2),
+    few=st.integers(1, 12),
+    many=st.integers(1, 60),
+    wide=st.integers(1, 40),
+    shared=st.booleans(),
+    onednn=st.booleans(),
+)
+@settings(deadline=None, max_examples=60)
+def test_products_are_the_plain_ones(rows: int, few: int, many: int, wide: int, shared: bool, onednn: bool) -> None:
+    torch.manual_seed(few)
+    tokens, weights = torch.randn(rows, few, wide), torch.randn(rows, few, many)
+    cells = torch.randn(1 if shared else rows, many, wide).expand(rows, -1, -1)
+    with torch.inference_mode():
+        _close(dense.scores(tokens, cells, onednn=onednn), torch.einsum("nac,npc->nap", tokens, cells))
+        _close(dense.sums(weights, cells, onednn=onednn), torch.einsum("nap,npc->nac", weights, cells))
+        exact = cells + torch.einsum("nap,nac->npc", weights, tokens)
+        _close(dense.spread(cells[:1] if shared else cells, weights, tokens, onednn=onednn), exact)
+        into = cells.clone()
+        assert dense.spread(into, weights, tokens, into=into, onednn=onednn) is into
+        _close(into, exact)

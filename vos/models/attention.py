@@ -14,6 +14,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from vos.models import dense
+
 
 def among(module: Any, q: torch.Tensor, v: torch.Tensor, keep: torch.Tensor | None) -> torch.Tensor:
     """Attention of tokens to tokens: q, also the keys, and v, both (n, T, C); keep: bool (n, 1, 1, T) or None."""
@@ -24,8 +26,9 @@ def among(module: Any, q: torch.Tensor, v: torch.Tensor, keep: torch.Tensor | No
 def read(module: Any, tokens: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """Attention of tokens (n, T, C) to cells, keys and values (n, P, C) -> (n, T, C)."""
     q = _split(module, module.q_proj(tokens)) * _scale(module)
-    weights = _scores(_onto(module, module.k_proj, q), keys).softmax(-1)
-    return _join(module, _from(module, module.v_proj, weights @ values) + _bias(module, module.v_proj))
+    weights = dense.scores(_onto(module, module.k_proj, q), keys, onednn=_onednn(module)).softmax(-1)
+    taken = dense.sums(weights, values, onednn=_onednn(module))
+    return _join(module, _from(module, module.v_proj, taken) + _bias(module, module.v_proj))
 
 
 def write(
@@ -38,9 +41,9 @@ def write(
 ) -> torch.Tensor:
     """Attention of cells, queries `at` (n, P, C), to tokens, keys and values (n, T, C), added to `cells`, in place."""
     k = _split(module, module.k_proj(keys)) * _scale(module)
-    scores = _scores(_onto(module, module.q_proj, k), at)
-    weights, spread = _spread(module, scores, k, values, keep)
-    return cells.baddbmm_(weights.transpose(1, 2), spread)
+    scores = dense.scores(_onto(module, module.q_proj, k), at, onednn=_onednn(module))
+    weights, taken = _taken(module, scores, k, values, keep)
+    return dense.spread(cells, weights, taken, into=cells, onednn=_onednn(module))
 
 
 class SharedMap:
@@ -86,19 +89,18 @@ class SharedMap:
         module = self._writing
         k = _split(module, module.k_proj(keys)) * _scale(module)
         scores = _per_head(k, self._queries).flatten(1, 2)
-        weights, spread = _spread(
+        weights, taken = _taken(
             module, _add_product(scores, _onto(module, module.q_proj, k) @ basis.T, added), k, values, keep
         )
         n, width, places = weights.shape
         # Both of what is added to the cells in one product, which passes over them once.
         factors = weights.new_empty(n, width + len(basis), places)
         factors[:, :width], factors[:, width:] = weights, added.transpose(1, 2)
-        return torch.baddbmm(
-            self._cells.expand(n, -1, -1), factors.transpose(1, 2), torch.cat([spread, basis.expand(n, -1, -1)], dim=1)
-        )
+        taken = torch.cat([taken, basis.expand(n, -1, -1)], dim=1)
+        return dense.spread(self._cells, factors, taken, onednn=_onednn(module))
 
 
-def _spread(
+def _taken(
     module: Any, scores: torch.Tensor, k: torch.Tensor, values: torch.Tensor, keep: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What cells take from tokens as a product: weights (n, H T, P) and tokens' values in cells' channels (n, H T, C).
@@ -116,15 +118,8 @@ def _spread(
     weights = scores.add_(bias).unflatten(1, (heads, -1)).softmax(2).flatten(1, 2)
     v = _split(module, module.v_proj(values))
     # A cell's weights add up to 1 per head, so that each head brings its part of the bias.
-    spread = v @ module.out_proj.weight.T.unflatten(0, (heads, -1)) + module.out_proj.bias / heads
-    return weights, spread.flatten(1, 2)
-
-
-def _scores(tokens: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-    """Products of each row's tokens (n, A, C) and cells (n, P, C) -> (n, A, P)."""
-    if len(tokens) == 1:  # of which a batched product in half precision takes three times as long on a CPU
-        return F.linear(tokens[0], cells[0])[None]
-    return tokens @ cells.transpose(1, 2)
+    taken = v @ module.out_proj.weight.T.unflatten(0, (heads, -1)) + module.out_proj.bias / heads
+    return weights, taken.flatten(1, 2)
 
 
 def _add_product(scores: torch.Tensor, tokens: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
@@ -164,6 +159,11 @@ def _split(module: Any, x: torch.Tensor) -> torch.Tensor:
 def _join(module: Any, x: torch.Tensor) -> torch.Tensor:
     """(n, H, T, c) -> (n, T, C), through the layer's last projection."""
     return module.out_proj(x.transpose(1, 2).flatten(2))
+
+
+def _onednn(module: Any) -> bool:
+    """Whether products of the layer go the way of its projections (`vos.models.dense`)."""
+    return isinstance(module.out_proj, dense.Linear)
 
 
 def _scale(module: Any) -> float:

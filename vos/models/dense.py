@@ -1,4 +1,4 @@
-"""Linear layers and convolutions that go through oneDNN in float32 on a CPU.
+"""Linear layers, convolutions and products of matrices that go through oneDNN in float32 on a CPU.
 
 PyTorch gives float32 products, and convolutions of a single thread, to the BLAS that it was built with. Intel's takes
 twice as long as oneDNN on processors with AVX-512 of another make. Half precision goes through oneDNN by itself. The
@@ -19,12 +19,9 @@ class Linear(nn.Linear):
     """`nn.Linear`: (..., in) -> (..., out)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not _gains(self, x):
+        if not _gains(x, self.weight):
             return super().forward(x)
-        # A convolution of 1 x 1, for which there is a function that does not ask how many threads there are.
-        cells = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
-        found = torch.mkldnn_convolution(cells, self.weight[:, :, None, None], self.bias, (0, 0), (1, 1), (1, 1), 1)
-        return found.permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.out_features)
+        return _rows(x.reshape(-1, x.shape[-1]), self.weight, self.bias).reshape(*x.shape[:-1], self.out_features)
 
 
 class Conv2d(nn.Conv2d):
@@ -37,7 +34,7 @@ class Conv2d(nn.Conv2d):
 def convolved(layer: nn.Conv2d, x: torch.Tensor, padding: str | tuple[int, ...]) -> torch.Tensor:
     """A convolution's layer on (B, C, h, w), with another padding than its own, pixels or as `nn.Conv2d` has it."""
     weight, bias, stride, dilation = layer.weight, layer.bias, layer.stride, layer.dilation
-    if isinstance(layer, Conv2d) and not isinstance(padding, str) and _gains(layer, x):
+    if isinstance(layer, Conv2d) and not isinstance(padding, str) and _gains(x, layer.weight):
         return torch.mkldnn_convolution(x, weight, bias, padding, stride, dilation, layer.groups)
     return F.conv2d(x, weight, bias, stride, padding, dilation, layer.groups)
 
@@ -51,7 +48,53 @@ def through_onednn(module: nn.Module) -> None:
             layer.__class__ = Conv2d
 
 
-def _gains(layer: nn.Linear | nn.Conv2d, x: torch.Tensor) -> bool:
-    single = x.dtype is layer.weight.dtype is torch.float32 and not torch.is_autocast_enabled("cpu")
+def scores(tokens: torch.Tensor, cells: torch.Tensor, *, onednn: bool) -> torch.Tensor:
+    """Products of each row's tokens (n, A, C), few, and cells (n, P, C), many -> (n, A, P).
+
+    Args:
+        onednn: that one row goes that way, here and below.
+    """
+    if onednn and _gains(tokens, cells, rows=len(tokens)):
+        return _rows(cells[0], tokens[0]).T.contiguous()[None]
+    if len(tokens) == 1:  # of which a batched product in half precision takes three times as long on a CPU
+        return F.linear(tokens[0], cells[0])[None]
+    return tokens @ cells.transpose(1, 2)
+
+
+def sums(weights: torch.Tensor, cells: torch.Tensor, *, onednn: bool) -> torch.Tensor:
+    """Each row's sums of cells (n, P, C), many, with weights (n, A, P), few -> (n, A, C)."""
+    if onednn and _gains(weights, cells, rows=len(weights)):
+        return _convolved(cells[..., None], weights[0])[..., 0]
+    return weights @ cells
+
+
+def spread(
+    cells: torch.Tensor, weights: torch.Tensor, tokens: torch.Tensor, into: torch.Tensor | None = None, *, onednn: bool
+) -> torch.Tensor:
+    """Cells (n, P, C), or (1, P, C) for all rows, and each row's tokens (n, A, C), few, with weights (n, A, P).
+
+    Returns:
+        (n, P, C): `into` if it is given, which may be the cells.
+    """
+    if onednn and _gains(weights, tokens, rows=len(tokens)):
+        return torch.add(cells, _rows(weights[0].T.contiguous(), tokens[0].T), out=into)
+    return torch.baddbmm(cells.expand(len(tokens), -1, -1), weights.transpose(1, 2), tokens, out=into)
+
+
+def _rows(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """(A, in), (out, in) -> (A, out)"""
+    return _convolved(x[None, :, None].permute(0, 3, 1, 2), weight, bias)[0, :, :, 0].T
+
+
+def _convolved(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """A product as a convolution of 1 x 1, for which there is a function that does not ask how many threads there are.
+
+    Shapes: (1, in, h, w), (out, in) -> (1, out, h, w).
+    """
+    return torch.mkldnn_convolution(x, weight[:, :, None, None], bias, (0, 0), (1, 1), (1, 1), 1)
+
+
+def _gains(x: torch.Tensor, weight: torch.Tensor, rows: int = 1) -> bool:
+    single = rows == 1 and x.dtype is weight.dtype is torch.float32 and not torch.is_autocast_enabled("cpu")
     on_cpu = x.device.type == "cpu" and x.numel() > 0
     return _HERE and single and on_cpu and not torch.compiler.is_compiling()

@@ -30,9 +30,9 @@ _UNUSED = ("norm_head.", "head.")
 # time and saves memory.
 _FIRST_STAGE = Lock()
 
-# On a CPU, rows of the first stage, and pairs of places in windows, that are worked on at a time: what is in between
+# On a CPU, rows of the first stage, and bytes of scores of windows, that are worked on at a time: what is in between
 # stays in its cache and in memory that was used before.
-_STRIP, _PAIRS_AT_ONCE = 20, 1_000_000
+_STRIP, _SCORES_AT_ONCE = 20, 2_000_000
 
 
 class TinyVitEncoder(nn.Module):
@@ -65,13 +65,14 @@ class TinyVitEncoder(nn.Module):
         )
 
     def fold(self) -> None:
-        """Take batch norms into the convolutions before them: the same numbers up to rounding, for fewer passes.
-
-        Weights are loaded before that.
+        """Take batch norms into the convolutions before them, and pass over less memory where else that can be had: the
+        same numbers up to rounding. Weights are loaded before that.
         """
         for module in self.body.modules():
             if isinstance(module, ConvNorm) and isinstance(module.bn, nn.BatchNorm2d):
                 module.conv, module.bn = fuse_conv_bn_eval(module.conv.eval(), module.bn.eval()), nn.Identity()
+            elif isinstance(module, _WindowAttention):
+                module.by_products = True
         first = self.body.stages[0]
         first.blocks = nn.Sequential(*(_InStrips(b) if isinstance(b, MBConv) else b for b in first.blocks))
 
@@ -132,7 +133,13 @@ class _InStrips(nn.Module):
 
 
 class _WindowAttention(Attention):
-    """timm's, in the forms that are fastest in half precision: a fused kernel or, on a CPU, plain products."""
+    """timm's, in the forms that are fastest: in half precision a fused kernel and, on a CPU, plain products.
+
+    Attributes:
+        by_products: so in float32 too. Without, sums are in the official program's order.
+    """
+
+    by_products = False
 
     @classmethod
     def like(cls, other: Any, dim: int) -> _WindowAttention:
@@ -140,14 +147,14 @@ class _WindowAttention(Attention):
 
     def get_attention_biases(self, device: torch.device) -> torch.Tensor:
         bias = super().get_attention_biases(device)
-        # In float32 the kernels are as fast, and this one adds up in the official program's order.
+        # In float32 the fused kernel is no faster.
         return bias if bias.dtype is torch.float32 else bias[None]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.device.type != "cpu" or x.dtype is torch.float32 or torch.compiler.is_compiling():
+        if x.device.type != "cpu" or not self.by_products or torch.compiler.is_compiling():
             return super().forward(x)
-        bias = self.get_attention_biases(x.device)[0]
-        parts = self.qkv(self.norm(x)).split(max(1, _PAIRS_AT_ONCE // bias.numel()))
+        bias = super().get_attention_biases(x.device)
+        parts = self.qkv(self.norm(x)).split(max(1, _SCORES_AT_ONCE // bias.nbytes))
         return self.proj(torch.cat([self._attended(part, bias) for part in parts]))
 
     def _attended(self, qkv: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
