@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from vos.device import SideStream, memory_errors
+from vos.device import memory_errors
 from vos.errors import ReferenceInputError, SettingsError
 from vos.keyframes import Carrier, Keyframes
 from vos.models.features import Features
@@ -67,7 +67,6 @@ class VideoPass:
         self._objects = ObjectTable()
         self._keyframes = Keyframes(settings.keyframe_every)
         self._carrier = Carrier()
-        self._beside = SideStream(models.segmenter.device)
         self.times = StageTimes(models.segmenter.device)
 
     @property
@@ -111,7 +110,11 @@ class VideoPass:
         Raises:
             DeviceError: out of memory.
         """
-        with memory_errors(frame, self._models.segmenter.device), self._beside.work(), self.times.stage("encode"):
+        with (
+            memory_errors(frame, self._models.segmenter.device),
+            self._models.beside.work(),
+            self.times.stage("encode"),
+        ):
             features = self._models.encode(frame)
             return replace(features, detail=self._segmenter.detail(frame.image, features.image))
 
@@ -172,7 +175,7 @@ class VideoPass:
             # Features that another pass has made may lack what this one needs.
             with self.times.stage("encode"):
                 features = replace(features, detail=self._segmenter.detail(frame.image, features.image))
-        self._beside.take_over(features.image.features, features.prior.features)
+        self._models.beside.take_over(features.image.features, features.prior.features)
         tell_ahead(self._tracker, upcoming)
         found = self._follow(frame, features, new_ids)
         masks = self._reference_masks(features, given, found.logits)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,10 @@ from PIL import Image
 
 from vos.errors import SettingsError, WeightsError
 from vos.models.encoder import resized_size
+from vos.models.load import load_models
 from vos.models.sam import SegmentAnything, read_checkpoint
-from vos.types import Prompts
+from vos.settings import load_settings
+from vos.types import Frame, Prompts
 
 # Official numbers were computed in float32 on a CPU; a GPU's convolutions differ more.
 _TOLERANCE = {"cpu": 2e-5, "cuda": 5e-3}
@@ -133,3 +137,16 @@ def test_checkpoints_that_do_not_fit(tmp_path: Path, checkpoint: Path) -> None:
         read_checkpoint(listed)
     with pytest.raises(WeightsError, match="not a checkpoint of sam_vit_b"):
         SegmentAnything.load("sam_vit_b", checkpoint, torch.device("cpu"))
+
+
+def test_models_are_freed_without_the_garbage_collector(device: torch.device, checkpoint: Path) -> None:
+    models = load_models(load_settings("best", {"device": str(device)}), lambda _: checkpoint)
+    models.encode(Frame(0, np.zeros((48, 64, 3), np.uint8)))
+    encoder, decoder = (weakref.ref(part) for part in (models.segmenter.encoder, models.segmenter._decoder))
+    gc.disable()
+    try:
+        del models
+        assert encoder() is None
+        assert decoder() is None
+    finally:
+        gc.enable()

@@ -23,7 +23,7 @@ from vos.models import attention
 from vos.models.attention import SharedMap
 from vos.models.dense import through_onednn
 from vos.models.features import FeatureMap
-from vos.models.recorded import Recorded, Work
+from vos.models.recorded import Recorded
 from vos.types import Candidates, Prompts
 
 # Rows and columns of cells.
@@ -92,7 +92,7 @@ class BatchedDecoder:
                 through_onednn(module)
         device = self._square_pe.device
         self._by_rows = device.type == "cpu"
-        self._whole: Work = Recorded(self._decoded, device, _RECORDED) if device.type == "cuda" else self._decoded
+        self._recorded = Recorded(self._decoded, device, _RECORDED) if device.type == "cuda" else None
 
     def mask_size(self, image: FeatureMap) -> tuple[int, int]:
         """(h, w) of the low-resolution logits on a frame, padding included."""
@@ -172,7 +172,7 @@ class BatchedDecoder:
         bounds[:n] = [(y.start, y.stop, x.start, x.stop) for y, x in windows]
         masks = () if mask_logits is None else (F.pad(mask_logits, (0, 0, 0, 0, 0, more[0])),)
         given = (torch.from_numpy(one) for one in (kind, xy, bounds))
-        logits, scores = self._whole(image.features, *given, *masks)
+        logits, scores = (self._recorded or self._decoded)(image.features, *given, *masks)
         return Candidates(logits[:n], scores[:n])
 
     def _decoded(

@@ -15,7 +15,7 @@ from torch import nn
 
 from vos.errors import DeviceError
 from vos.models.dense import through_onednn
-from vos.models.recorded import Recorded, Work
+from vos.models.recorded import Recorded
 from vos.models.resize import resize
 from vos.models.tiny_vit import TinyVitEncoder
 from vos.models.vit import VitEncoder
@@ -90,7 +90,7 @@ class ImageEncoder:
         self._mean = torch.tensor(_MEAN, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(_STD, device=device).view(1, 3, 1, 1)
         recorded = device.type == "cuda" and not encoding.compile
-        self._embedded: Work = Recorded(self._forward, device) if recorded else self._forward
+        self._recorded = Recorded(self._forward, device) if recorded else None
 
     def input_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
         """(h, w) of a frame (H, W) in the encoder's input, pixels, padding left out."""
@@ -123,7 +123,7 @@ class ImageEncoder:
         Raises:
             DeviceError: the network could not be compiled.
         """
-        return self._embedded(x)[0]
+        return (self._recorded or self._forward)(x)[0]
 
     def _forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
         with self._autocast():

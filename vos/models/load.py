@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from vos.device import resolve_device, resolve_precision
+from vos.device import SideStream, resolve_device, resolve_precision
 from vos.models.cache import EmbeddingCache
 from vos.models.dinov2 import DinoV2
 from vos.models.encoder import Encoding
@@ -23,6 +24,11 @@ class Models:
 
     segmenter: SegmentAnything
     prior: DinoV2 | None
+
+    @cached_property
+    def beside(self) -> SideStream:
+        """Where frames are encoded: one for all videos, since what is freed on it is of use to no other stream."""
+        return SideStream(self.segmenter.device)
 
     def encode(self, frame: Frame) -> Features:
         """Everything computed of the frame's pixels; needs nothing from other frames."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from inspect import ismethod
 from threading import Lock
 from typing import Any
+from weakref import WeakMethod
 
 import torch
 
@@ -18,6 +20,8 @@ _Key = tuple[tuple[torch.Size, torch.dtype], ...]
 
 # Shapes whose coming is counted; clips of ever new sizes are no reason to grow.
 _REMEMBERED = 1000
+# Where there was no memory for a recording, so many calls pass before it is tried again.
+_AGAIN = 1000
 # One recording at a time: it may not be disturbed by what prepares another.
 _RECORDING = Lock()
 
@@ -30,14 +34,16 @@ class Recorded:
 
     Args:
         work: tensors on the device -> a tuple of tensors. It reads nothing back to the host, and whatever else it uses
-            stays where it is in memory.
+            stays where it is in memory. Where it is a method, its object has to be kept by others.
         device: a CUDA device.
         most: how many shapes to keep recorded; those that have not been used for longest are forgotten.
         patience: how often a shape has to come before it is recorded.
     """
 
     def __init__(self, work: Work, device: torch.device, most: int = 4, patience: int = 2) -> None:
-        self._work = work
+        # The object of a method mostly holds this one: held in turn, both, and weights with them, would be freed by the
+        # garbage collector alone.
+        self._weakly: Callable[[], Work | None] = WeakMethod(work) if ismethod(work) else lambda: work
         self._device = device
         self._most = most
         self._patience = patience
@@ -47,6 +53,12 @@ class Recorded:
         self._stream = torch.cuda.Stream(device)
         self._pool: Any = None
         self._free = torch.cuda.Event()
+
+    @property
+    def _work(self) -> Work:
+        work = self._weakly()
+        assert work is not None, "called when the method's object is gone"
+        return work
 
     @torch.inference_mode()
     def __call__(self, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -60,7 +72,12 @@ class Recorded:
                 self._met[key] += 1
                 if self._met[key] <= self._patience:
                     return self._work(*(one.to(self._device) for one in given))
-                recording = self._record(key, given)
+                try:
+                    recording = self._record(key, given)
+                except torch.OutOfMemoryError:
+                    # Recordings have memory of their own. What there was room for so far goes on as it is.
+                    self._met[key] = -_AGAIN
+                    return self._work(*(one.to(self._device) for one in given))
             self._recordings.move_to_end(key)
             stream = torch.cuda.current_stream(self._device)
             stream.wait_event(self._free)
