@@ -120,9 +120,19 @@ class Sums:
 
 def solve(sums: Sums, damping: float) -> torch.Tensor:
     """The classifier's weights, float32 (D + 1,): (x' W x + damping I)^-1 x' W y."""
-    damped = sums.gram + damping * torch.eye(len(sums.gram), device=sums.gram.device)
-    factor = torch.linalg.cholesky(damped)
-    return torch.cholesky_solve(sums.target[:, None], factor)[:, 0]
+    return solved(sums.gram, sums.target[:, None], damping)[:, 0]
+
+
+def solved(gram: torch.Tensor, target: torch.Tensor, damping: float) -> torch.Tensor:
+    """(gram + damping I)^-1 target, float32 (D, K), of sums float32 (D, D), the damping enlarged by what an eigenvalue
+    is below 0, which in half precision it may be; target float32 (D, K)."""
+    # Not every PyTorch has these for Apple's devices; the sums are small.
+    here = gram.device if gram.device.type != "mps" else torch.device("cpu")
+    gram, one = gram.to(here), torch.eye(len(gram), device=here)
+    factor, failed = torch.linalg.cholesky_ex(gram + damping * one)
+    if failed:
+        factor = torch.linalg.cholesky(gram + (damping - torch.linalg.eigvalsh(gram)[0].clamp(max=0)) * one)
+    return torch.cholesky_solve(target.to(here), factor).to(target.device)
 
 
 def likeness(cells: Cells, weights: torch.Tensor) -> torch.Tensor:

@@ -84,7 +84,7 @@ class MemoryTracker:
     def add(self, object_id: int, frame: Frame, features: Features, mask: np.ndarray) -> None:
         seen = self._look(frame, features)
         shares = _at_least_one(seen.grid.shares(mask))
-        share = self._share(shares, seen.cells)
+        share = _share(shares, seen.cells, seen.grid)
         sums = Sums.of(seen.cells, share, self._settings.near)
         known = self._objects.get(object_id)
         count = 1 if known is None else known.references + 1
@@ -96,6 +96,9 @@ class MemoryTracker:
         shown = view(seen.cells, share)
         seen.given.add(object_id)
         self._objects[object_id] = Known(reference, count, recent, first, now, logits, area, area, shown)
+        # What was carried here was of the mask before.
+        seen.absences.pop(object_id, None)
+        seen.companies.pop(object_id, None)
         self._evidence = None
 
     def locate(self, frame: Frame, features: Features) -> Prompts:
@@ -293,7 +296,7 @@ class MemoryTracker:
         vouched = _iou(evidence.carried[0] > 0, inside) >= settings.vouched
         if found.score < settings.min_score or not (vouched or standing >= settings.min_contrast * usual):
             return replace(after, contrast=usual)
-        share = self._share(shares, cells)
+        share = _share(shares, cells, grid)
         shown = recalled(known.view, cells, share)
         usually = shown if known.recall is None else 0.9 * known.recall + 0.1 * shown
         after = replace(after, contrast=0.9 * usual + 0.1 * standing, recall=usually)
@@ -305,11 +308,10 @@ class MemoryTracker:
         now = self._solved(known.reference, recent)
         return replace(after, recent=recent, now=now, view=view(cells, share), passed=0)
 
-    def _share(self, shares: np.ndarray, cells: Cells) -> torch.Tensor:
-        """How much of every cell an object covers, float32 (h, w), from how much of every place."""
-        (h, w), ratio = cells.size, RATIO
-        averaged = shares[: h * ratio, : w * ratio].reshape(h, ratio, w, ratio).mean(axis=(1, 3))
-        return torch.from_numpy(_at_least_one(averaged)).to(cells.x.device)
+
+def _share(shares: np.ndarray, cells: Cells, grid: Grid) -> torch.Tensor:
+    """How much of every cell an object covers, float32 (h, w), from how much of every place."""
+    return torch.from_numpy(_at_least_one(grid.averaged(shares, cells.size))).to(cells.x.device)
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> float:
@@ -339,5 +341,6 @@ def _on_grid(maps: torch.Tensor, cells: Cells, grid: Grid, ratio: int = RATIO) -
     whole = np.full((n, *(side * ratio // RATIO for side in grid.size)), -1, np.float32)
     if ratio > 1:
         maps = F.interpolate(maps[:, None], (ratio * h, ratio * w), mode="bilinear", align_corners=False)[:, 0]
-    whole[:, : ratio * h, : ratio * w] = maps.cpu().numpy()
+    rows, columns = (-(-side * ratio // RATIO) for side in grid.covered)
+    whole[:, :rows, :columns] = maps[:, :rows, :columns].cpu().numpy()
     return whole

@@ -33,6 +33,7 @@ class Grid:
 
     def __init__(self, image: FeatureMap, ratio: int) -> None:
         h, w = image.grid_size
+        self._ratio = ratio
         self.size = h * ratio, w * ratio
         self.covered = image.covered_of(self.size)
 
@@ -42,6 +43,15 @@ class Grid:
         rows, columns = self.covered
         whole[:rows, :columns] = shares(mask, self.covered)
         return whole
+
+    def averaged(self, shares: np.ndarray, cells: tuple[int, int]) -> np.ndarray:
+        """Shares of places, float32, averaged over what of each cell is no padding: float32, (h, w) as `cells`."""
+        ratio, (rows, columns), (h, w) = self._ratio, self.covered, cells
+        sums = shares[: h * ratio, : w * ratio].reshape(h, ratio, w, ratio).sum(axis=(1, 3))
+        down, across = (
+            np.clip(n - ratio * np.arange(of), 1, ratio) for n, of in zip((rows, columns), cells, strict=True)
+        )
+        return np.asarray(sums / np.outer(down, across), dtype=np.float32)
 
     def grey(self, image: np.ndarray) -> np.ndarray:
         """A frame, uint8 RGB (H, W, 3), as flow reads it: uint8, `_FINER` times the covered grid."""

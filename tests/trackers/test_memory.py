@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tests.trackers.scenes import result, texture
-from trackers.appearance import Cells, Sums, likeness, solve
+from trackers.appearance import Cells, Sums, likeness, solve, solved
 from trackers.belief import belief, rivals
 from trackers.memory import RATIO, MemoryTracker
 from trackers.memory_settings import MemorySettings
@@ -167,10 +167,10 @@ def _started(**options: object) -> MemoryTracker:
     return tracker
 
 
-def _answer(frame: Frame, mask: np.ndarray, score: float = 0.9) -> FrameResult:
+def _answer(frame: Frame, mask: np.ndarray, score: float = 0.9, given: bool = False) -> FrameResult:
     answer = result(frame, {1: mask})
     (found,) = answer.objects
-    known = type(found)(1, found.state, score if found.area else 0.0, found.box, found.area)
+    known = type(found)(1, found.state, score if found.area else 0.0, found.box, found.area, given)
     return FrameResult(frame, answer.index_map, (known,))
 
 
@@ -498,3 +498,54 @@ def test_what_an_answer_has_beyond_belief_is_not_carried_with_it() -> None:
     assert (first[sure] == 2).all()
     assert (second[sure] == -2).all()
     assert second.max() == 6, "what is its own stays"
+
+
+@given(st.integers(3, 8), st.integers(3, 16))
+def test_cells_that_show_the_frame_in_part_know_what_is_in_them(low: int, wide: int) -> None:
+    """The last row of cells is less than half full: all that is on it is an object along the lower edge."""
+    size = 16 * 5 + low, 16 * 7 + wide
+    image = FeatureMap(torch.randn(5, 6, 8), size, size, 16)
+    assert image.covered_size == (6, 8)
+    mask = np.zeros(size, bool)
+    mask[16 * 5 :, 32:64] = True
+    grid = Grid(image, RATIO)
+    shares = grid.averaged(grid.shares(mask), image.covered_size)
+    whole = np.zeros((6, 8), np.float32)
+    whole[5, 2:4] = 1
+    np.testing.assert_allclose(shares, whole, atol=0.5)
+    tracker = MemoryTracker(MemorySettings())
+    tracker.add(1, Frame(0, np.zeros((*size, 3), np.uint8)), Features(image, image), mask)
+    (known,) = tracker._objects.values()
+    assert known.view.shape == (2, 5)
+    assert known.reference.own_mean.any()
+
+
+def test_a_new_reference_means_the_same_whoever_else_is_followed() -> None:
+    companies = []
+    for others in ((), (2,)):
+        tracker = MemoryTracker(MemorySettings())
+        for t in range(4):
+            frame, features, mask = _scene(t, twin=-48)
+            for object_id in (1, *others) if t == 0 else ():
+                tracker.add(object_id, frame, features, np.roll(mask, 24 * (object_id - 1), axis=1))
+            if t == 3 and others:
+                tracker.locate(frame, features)
+            if t == 3:
+                tracker.add(1, frame, features, mask)
+            elif t:
+                tracker.locate(frame, features)
+            tracker.update(_answer(frame, mask, given=t in (0, 3)))
+        company = tracker._objects[1].company
+        assert company is not None
+        companies.append(company)
+    np.testing.assert_array_equal(*companies)
+
+
+@pytest.mark.parametrize("lowest", [0.1, 0.0, -0.004, -0.2])
+def test_sums_that_rounding_left_without_a_solution_have_one(lowest: float) -> None:
+    axes = torch.linalg.qr(torch.randn(9, 9, generator=torch.Generator().manual_seed(0))).Q
+    eigenvalues = torch.tensor([lowest, *(0.5 + 0.1 * i for i in range(8))])
+    gram, target = (axes * eigenvalues) @ axes.T, torch.ones(9, 1)
+    found = solved(gram, target, 0.003)
+    shifted = gram + (0.003 - (lowest if lowest < -0.003 else 0)) * torch.eye(9)
+    torch.testing.assert_close(shifted @ found, target, atol=1e-2, rtol=1e-2)

@@ -51,11 +51,13 @@ class FeatureMap:
 
     @property
     def covered_size(self) -> tuple[int, int]:
-        """(h, w) of the part of the grid, from the top left, that the frame covers; the rest is padding."""
-        return self.covered_of(self.grid_size)
+        """(h, w) of the part of the grid, from the top left, that shows the frame, in its last cells maybe in part; the
+        rest is padding."""
+        h, w = self.input_size
+        return -(-h // self.stride), -(-w // self.stride)
 
     def covered_of(self, grid: tuple[int, int]) -> tuple[int, int]:
-        """The same of another grid (h, w) over the same input."""
+        """(h, w) of the part of another, finer grid (h, w) over the same input that shows the frame, rounded."""
         sides = zip(grid, self.grid_size, self.input_size, strict=True)
         rows, columns = (max(1, min(n, round(size * n / (cells * self.stride)))) for n, cells, size in sides)
         return rows, columns
@@ -91,10 +93,10 @@ class FeatureMap:
         if mask.shape != self.frame_size:
             raise ValueError(f"mask must be {self.frame_size}, got {mask.shape = }")
         h, w = self.grid_size
-        full = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32)).to(self.features.device)[None, None]
+        full = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None]
         full = F.interpolate(full, self.input_size, mode="bilinear", align_corners=False, antialias=True)
         full = F.pad(full, (0, w * self.stride - self.input_size[1], 0, h * self.stride - self.input_size[0]))
-        return F.avg_pool2d(full, self.stride)[0, 0].clamp(0, 1)
+        return F.avg_pool2d(full, self.stride)[0, 0].clamp(0, 1).to(self.features.device)
 
 
 @dataclass(frozen=True, eq=False)
