@@ -44,9 +44,9 @@ class KltSettings(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class _Grey:
-    """A frame as Lucas-Kanade reads it: uint8 (H, W), and its index."""
+    """A frame as Lucas-Kanade reads it: uint8 (H, W), and its number, counted as they come."""
 
-    index: int
+    number: int
     image: np.ndarray
 
 
@@ -59,7 +59,7 @@ class _Followed:
         points: float32 (P, 2), xy, pixels: the positive ones, then those on the background.
         visible: bool (P,); where False, the point is lost and its coordinates mean nothing.
         box: the object's box on that frame; None if it had no mask.
-        seeded: index of the frame on which all points were chosen last.
+        seeded: number of the frame on which all points were chosen last.
     """
 
     frame: _Grey
@@ -89,6 +89,7 @@ class KltTracker:
         self._objects: dict[int, _Followed] = {}
         self._located: dict[int, _Followed] = {}
         self._last: tuple[Frame, _Grey] | None = None
+        self._count = 0
 
     def add(self, object_id: int, frame: Frame, features: Features, mask: np.ndarray) -> None:
         self._objects[object_id] = self._seeded(self._grey(frame), mask, mask_box(mask))
@@ -110,12 +111,13 @@ class KltTracker:
         self._located = {}
 
     def state(self) -> dict[str, Any]:
-        greys = {str(now.frame.index): now.frame.image for now in self._objects.values()}
-        objects = {str(i): {**vars(now), "frame": now.frame.index} for i, now in self._objects.items()}
-        return {"greys": greys, "objects": objects}
+        greys = {str(now.frame.number): now.frame.image for now in self._objects.values()}
+        objects = {str(i): {**vars(now), "frame": now.frame.number} for i, now in self._objects.items()}
+        return {"count": self._count, "greys": greys, "objects": objects}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        greys = {int(index): _Grey(int(index), image) for index, image in state["greys"].items()}
+        self._count = state["count"]
+        greys = {int(number): _Grey(int(number), image) for number, image in state["greys"].items()}
         for i, now in state["objects"].items():
             box = None if now["box"] is None else tuple(now["box"])
             self._objects[int(i)] = _Followed(greys[now["frame"]], now["points"], now["visible"], box, now["seeded"])
@@ -123,7 +125,8 @@ class KltTracker:
     def _grey(self, frame: Frame) -> _Grey:
         """The frame in grey, converted once."""
         if self._last is None or self._last[0] is not frame:
-            self._last = (frame, _Grey(frame.index, cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)))
+            self._count += 1
+            self._last = (frame, _Grey(self._count, cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)))
         return self._last[1]
 
     def _follow(self, grey: _Grey) -> dict[int, _Followed]:
@@ -131,8 +134,8 @@ class KltTracker:
         located = dict(self._objects)
         groups: dict[int, list[int]] = {}
         for object_id, last in self._objects.items():
-            if last.frame.index != grey.index and last.visible.any():
-                groups.setdefault(last.frame.index, []).append(object_id)
+            if last.frame.number != grey.number and last.visible.any():
+                groups.setdefault(last.frame.number, []).append(object_id)
         for ids in groups.values():
             # Points do not influence each other, and images are prepared once per call: one call for all.
             lasts = [self._objects[i] for i in ids]
@@ -158,8 +161,8 @@ class KltTracker:
     def _with_mask(self, now: _Followed, grey: _Grey, mask: np.ndarray, found: ObjectResult) -> _Followed:
         """Drop the points that the final mask contradicts, and choose others for all that are lost."""
         every = self._settings.reseed_every
-        due = every is not None and grey.index - now.seeded >= every
-        if due or now.frame.index != grey.index:
+        due = every is not None and grey.number - now.seeded >= every
+        if due or now.frame.number != grey.number:
             return self._seeded(grey, mask, found.box)
         wanted = np.arange(len(now.points)) < self._settings.points
         kept = now.visible & (on_mask(mask, now.points) == wanted)
@@ -168,7 +171,7 @@ class KltTracker:
 
     def _without_mask(self, now: _Followed, grey: _Grey) -> _Followed:
         """No mask on this frame: points that are seen are followed on, others are waited for, but not for ever."""
-        if now.frame.index != grey.index and grey.index - now.frame.index > self._settings.patience:
+        if now.frame.number != grey.number and grey.number - now.frame.number > self._settings.patience:
             return replace(now, frame=grey, visible=np.zeros_like(now.visible), box=None)
         return replace(now, box=None)
 
@@ -176,10 +179,10 @@ class KltTracker:
         """All points chosen anew."""
         none = np.zeros((self._settings.points + self._settings.background, 2), dtype=np.float32)
         points, visible = refilled(none, np.zeros(len(none), dtype=bool), mask, self._settings.points)
-        return _Followed(grey, points, visible, box, grey.index)
+        return _Followed(grey, points, visible, box, grey.number)
 
     def _prompts(self, objects: list[_Followed], grey: _Grey) -> Prompts:
-        here = [now.frame.index == grey.index for now in objects]
+        here = [now.frame.number == grey.number for now in objects]
         rows = [Row(now.points, now.visible & seen, now.box) for now, seen in zip(objects, here, strict=True)]
         settings = self._settings
         own = settings.points, settings.background

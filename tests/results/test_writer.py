@@ -393,3 +393,12 @@ def test_anything_has_a_json_form() -> None:
         "1": None, "inf": None, "path": "a", "rate": "1/3", "enum": "red",
         "array": [0, 1], "tuple": [True, None], "set": [3],
     }  # fmt: skip
+
+
+def test_spans_are_of_frames_that_were_tracked(tmp_path: Path, source: Source) -> None:
+    with writer_for(tmp_path, source, save=["json"]) as writer:
+        for i in range(8):
+            states = {1: State.ABSENT if 2 <= i <= 5 else State.VISIBLE}
+            writer.write(result_of(square((48, 64), (1, 4, 4, 12)), index=5 * i, states=states))
+    (one,) = writer.close().objects
+    assert one.absent == (Span(10, 25),)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -137,3 +139,12 @@ def test_a_box_outside_the_frame_is_none() -> None:
     start = np.float32([[10, 10], [20, 10], [10, 20]])
     assert move_box((5, 5, 25, 25), start, start + 100, (60, 60)) is None
     assert move_box((5, 5, 25, 25), start[:1], start[:1] + 30, (60, 60)) == (35, 35, 55, 55)
+
+
+def test_frames_that_are_left_out_do_not_count_as_waiting() -> None:
+    for patience, back in ((5, True), (2, False)):
+        tracker = _started(patience=patience)
+        for t in range(1, 6):
+            scene = draw([STILL], 5) if t == 5 else draw([], t, world=1)
+            found = _next(tracker, replace(scene, frame=replace(scene.frame, index=20 * t)))
+        assert bool((found.labels == 1).any()) is back

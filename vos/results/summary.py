@@ -10,7 +10,7 @@ from vos.types import FrameResult, State
 
 @dataclass(frozen=True)
 class Span:
-    """Consecutive frames, first and last included."""
+    """Frames that followed each other in the run, first and last included."""
 
     first: int
     last: int
@@ -49,12 +49,14 @@ class Summary:
 @dataclass
 class _Spans:
     closed: list[Span] = field(default_factory=list)
+    last: int = -1  # result in them, counted as they came: frames may be left out
 
-    def add(self, frame: int) -> None:
-        if self.closed and self.closed[-1].last == frame - 1:
+    def add(self, frame: int, count: int) -> None:
+        if self.closed and self.last == count - 1:
             self.closed[-1] = Span(self.closed[-1].first, frame)
         else:
             self.closed.append(Span(frame, frame))
+        self.last = count
 
 
 class SpanLog:
@@ -62,12 +64,14 @@ class SpanLog:
 
     def __init__(self) -> None:
         self._spans: dict[int, dict[State, _Spans]] = {}
+        self._count = 0
 
     def add(self, result: FrameResult) -> None:
+        self._count += 1
         for item in result.objects:
             spans = self._spans.setdefault(item.id, {State.ABSENT: _Spans(), State.UNCERTAIN: _Spans()})
             if item.state in spans:
-                spans[item.state].add(result.frame.index)
+                spans[item.state].add(result.frame.index, self._count)
 
     def objects(self) -> tuple[ObjectSummary, ...]:
         return tuple(
