@@ -231,3 +231,29 @@ def test_the_side_stream_has_finished_when_its_block_ends(device: torch.device) 
         made = torch.arange(1000, device=device).sum()
     stream.take_over(made)
     assert made.item() == 499_500
+
+
+def test_runs_that_overlap_give_all_cores_back() -> None:
+    before, cpu = torch.get_num_threads(), torch.device("cpu")
+    torch.set_num_threads(4)
+    try:
+        first, second = encoders(cpu, False, []), encoders(cpu, False, [])
+        for run in (first, second):
+            run.__enter__()
+            assert torch.get_num_threads() == 2
+        first.__exit__(None, None, None)
+        assert torch.get_num_threads() == 2, "the second goes on"
+        second.__exit__(None, None, None)
+        assert torch.get_num_threads() == 4
+
+        def beside() -> tuple[int, int]:
+            with encoders(cpu, False, []):
+                during = torch.get_num_threads()
+            return during, torch.get_num_threads()
+
+        with encoders(cpu, False, []), ThreadPoolExecutor(1) as pool:
+            assert pool.submit(beside).result() == (2, 4)
+            assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)

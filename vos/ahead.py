@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from threading import Lock, get_ident
 from typing import TypeVar
 
 import torch
@@ -24,6 +25,35 @@ _READY = 1
 _BESIDE_A_GPU = 4
 
 
+class _Cores:
+    """Torch's number of threads before the runs that are under way, which may overlap: it is theirs to change, and is
+    set again as the last one of a thread ends."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._cores = 0
+        self._runs: Counter[int] = Counter()  # by the thread that began them
+
+    @contextmanager
+    def used(self) -> Iterator[int]:
+        with self._lock:
+            if not self._runs:
+                self._cores = torch.get_num_threads()
+            cores, thread = self._cores, get_ident()
+            self._runs[thread] += 1
+        try:
+            yield cores
+        finally:
+            with self._lock:
+                self._runs[thread] -= 1
+                if not self._runs[thread]:
+                    del self._runs[thread]
+                    torch.set_num_threads(cores)
+
+
+_CORES = _Cores()
+
+
 @contextmanager
 def encoders(device: torch.device, compiled: bool, frames: object) -> Iterator[int]:
     """How many frames to encode at a time; where that is more than one, torch computes with its share of the cores.
@@ -36,14 +66,12 @@ def encoders(device: torch.device, compiled: bool, frames: object) -> Iterator[i
         compiled: by a network that was compiled for all threads.
         frames: where they come from; those of a live source come one by one.
     """
-    source, cores = source_of(frames), torch.get_num_threads()
+    source = source_of(frames)
     live = source is not None and source.live is not None
-    count = 1 if compiled or device.type != "cpu" or cores < _AT_A_TIME or live else _AT_A_TIME
-    torch.set_num_threads(cores // count if device.type == "cpu" else min(cores, _BESIDE_A_GPU))
-    try:
+    with _CORES.used() as cores:
+        count = 1 if compiled or device.type != "cpu" or cores < _AT_A_TIME or live else _AT_A_TIME
+        torch.set_num_threads(cores // count if device.type == "cpu" else min(cores, _BESIDE_A_GPU))
         yield count
-    finally:
-        torch.set_num_threads(cores)
 
 
 def encoded(
