@@ -110,3 +110,12 @@ def test_no_object_is_lost_however_small(seed: int) -> None:
     reduced = _reduce_mask(mask, (30, 40))
     assert reduced.shape == (30, 40)
     assert set(np.unique(reduced).tolist()) == wanted
+
+
+def test_masks_of_one_frame_do_not_hide_each_other(tracker: VideoTracker) -> None:
+    """Each is enlarged to a pixel of the small picture, where the other has more of it."""
+    large, small = np.zeros(SIZE, np.uint8), np.zeros(SIZE, np.uint8)
+    large[80:160, 70:150] = 1
+    small[100:102, 150:154] = 2
+    (first, *_) = tracked(tracker, [MaskReference(0, small), MaskReference(0, large)], 48, count=1)
+    np.testing.assert_array_equal(first.index_map, np.maximum(large, small))

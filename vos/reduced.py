@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from vos.objects import measure
-from vos.references import Click, MaskReference, Reference, ReferencePlan
+from vos.references import BoxPrompt, Click, MaskReference, Reference, ReferencePlan
 from vos.soft import LowLogits
 from vos.types import Frame, FrameResult, State
 from vos.video import Source
@@ -40,10 +40,8 @@ def run_reduced(
     if small == plan.frame_size:
         yield from tracker.run(frames, plan, video)
         return
-    references = [_reduce_reference(reference, plan.frame_size, small) for reference in plan.references]
-    small_plan = ReferencePlan.build(references, frame_size=small)
     incoming = _Reduced(frames, small)
-    with closing(tracker.run(incoming, small_plan, video)) as results:
+    with closing(tracker.run(incoming, _reduced_plan(plan, small), video)) as results:
         for result in results:
             yield _enlarge(result, incoming.originals.popleft(), plan)
 
@@ -67,9 +65,20 @@ def _resized(image: np.ndarray, size: tuple[int, int], how: int) -> np.ndarray:
     return cv2.resize(image, (size[1], size[0]), interpolation=how)
 
 
-def _reduce_reference(reference: Reference, size: tuple[int, int], small: tuple[int, int]) -> Reference:
-    if isinstance(reference, MaskReference):
-        return replace(reference, mask=_reduce_mask(reference.mask, small), notes=())
+def _reduced_plan(plan: ReferencePlan, small: tuple[int, int]) -> ReferencePlan:
+    """The same references on smaller frames; masks of one frame as one, so that none is hidden by another."""
+    pointers = [given for given in plan.references if not isinstance(given, MaskReference)]
+    references = [_reduce(given, plan.frame_size, small) for given in pointers]
+    for frame in plan.frames:
+        index_map = np.zeros(plan.frame_size, np.uint8)
+        for object_id, mask in plan.at(frame).masks.items():
+            index_map[mask] = object_id
+        if index_map.any():
+            references.append(MaskReference(frame, _reduce_mask(index_map, small)))
+    return ReferencePlan.build(references, frame_size=small)
+
+
+def _reduce(reference: Click | BoxPrompt, size: tuple[int, int], small: tuple[int, int]) -> Reference:
     (y_scale, x_scale) = small[0] / size[0], small[1] / size[1]
 
     def scaled(x: float, y: float) -> tuple[float, float]:
