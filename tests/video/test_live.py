@@ -119,6 +119,8 @@ def test_a_named_pipe(clip: Path, tmp_path: Path) -> None:
     with open_source(pipe) as source:
         assert [number_of(frame.image) for frame in source] == list(range(30))
     writer.join(5)
+    if (descriptors := Path("/proc/self/fd")).is_dir():
+        assert str(pipe) not in [str(one.readlink()) for one in descriptors.iterdir() if one.is_symlink()]
 
 
 def pending(index: int) -> Pending:

@@ -68,6 +68,8 @@ class VideoSource(Source):
 
     def _release(self) -> None:
         self._container.close()
+        if self._opened.pipe is not None:
+            self._opened.pipe.close()
 
     def interrupt(self) -> None:
         if self._opened.pipe is not None:

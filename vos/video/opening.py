@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -83,6 +84,11 @@ class Pipe:
         """Make this and every later read return nothing."""
         self._ended.set()
 
+    def close(self) -> None:
+        """Close the stream, which nobody reads any more; standard input is not ours to close."""
+        if self._stream is not sys.stdin.buffer:
+            self._stream.close()
+
     def check(self) -> None:
         """Raise what ended a read, such as Ctrl-C."""
         if self._interruption is not None:
@@ -97,16 +103,23 @@ def open_file(path: Path) -> Opened:
 
 
 def open_pipe(stream: BinaryIO, name: str) -> Opened:
-    """A video that arrives on a stream with a file descriptor; SourceError as `open_file`."""
+    """A video that arrives on a stream with a file descriptor; SourceError as `open_file`.
+
+    The stream is closed with the video, or where there is none; not so standard input.
+    """
     pipe = Pipe(stream)
     try:
-        container = _open(pipe, name)
-    except SourceError as error:
-        pipe.check()
-        if not pipe.received:
-            raise SourceError(f"{name}: it ended before a single byte came") from error
-        raise SourceError(f"{error} ({PIPE_ADVICE})") from error
-    return Opened(name, container, _video_of(container, name), pipe=pipe)
+        try:
+            container = _open(pipe, name)
+        except SourceError as error:
+            pipe.check()
+            if not pipe.received:
+                raise SourceError(f"{name}: it ended before a single byte came") from error
+            raise SourceError(f"{error} ({PIPE_ADVICE})") from error
+        return Opened(name, container, _video_of(container, name), pipe=pipe)
+    except BaseException:
+        pipe.close()
+        raise
 
 
 def open_camera(device: str, name: str) -> Opened:
