@@ -282,19 +282,18 @@ def score_dataset(
 
 
 def make_counter(device: str | None) -> metrics.Counter:
-    """The back end for a torch device; NumPy and OpenCV for None.
+    """The back end for a device (see `vos.device.resolve_device`); NumPy and OpenCV for None.
 
     Raises:
-        EvaluationError: torch cannot use the device.
+        DeviceError: it is not there.
     """
     if device is None:
         return metrics.count
+    from vos.device import resolve_device
+
     from .metrics_torch import torch_counter
 
-    try:
-        return torch_counter(device)
-    except (RuntimeError, AssertionError) as error:
-        raise EvaluationError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return torch_counter(resolve_device(device))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 from eval.davis import Task, open_dataset
 from eval.scoring import SequenceScorer, Statistic, make_counter, score_dataset
 from tests.eval.data import drawn_truth, proposals, rectangles, shifted, write_dataset, write_results
-from vos.errors import EvaluationError
+from vos.errors import DeviceError, EvaluationError
 
 
 def test_recall_counts_what_is_strictly_above_a_half() -> None:
@@ -117,8 +117,14 @@ def test_an_error_in_a_process_reaches_the_caller(tmp_path: Path) -> None:
 
 
 def test_unknown_device() -> None:
-    with pytest.raises(EvaluationError, match="device 'quantum' cannot be used: "):
+    with pytest.raises(DeviceError, match="unknown device 'quantum'; use auto, cpu, "):
         make_counter("quantum")
+
+
+def test_the_device_that_is_there() -> None:
+    masks = [np.eye(9, dtype=np.uint8), np.eye(9, k=1, dtype=np.uint8)]
+    found, exact = make_counter("auto")(*masks, 1, 1), make_counter(None)(*masks, 1, 1)
+    np.testing.assert_array_equal(found.to_array(), exact.to_array())
 
 
 def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
