@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from vos.pipeline import VideoTracker
 
-_VERSIONS = ("persam-vos", "torch", "timm", "segment-anything", "av", "numpy")
+_VERSIONS = ("persam-vos", "torch", "timm", "segment-anything", "av", "numpy", "pillow")
 
 
 class Session:
@@ -60,7 +60,13 @@ class Session:
 
 def versions() -> dict[str, str]:
     """Of this package and of those that decide the numbers."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}}
+    import cv2  # there are several distributions of it
+
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in _VERSIONS},
+        "opencv": cv2.__version__,
+    }
 
 
 def _fetch_with_bar(name: str) -> Path:
