@@ -1,6 +1,6 @@
 """Pictures of a report: bars per sequence, J and F over time, and the worst frames.
 
-Needs matplotlib, which comes with `persam-vos[eval]`; nothing else in this room does.
+Needs matplotlib, which comes with `persam-vos[eval]`; in this room `html` and `compare_page` do too.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Contestant:
 
 @dataclass(frozen=True, eq=False)
 class _Plain:
-    """One run of the plain loop: frames per second without the reference frame, its encoder's share, its masks."""
+    """One run of the plain loop: frames per second without the reference frame, and its masks."""
 
     rate: float
     masks: list[np.ndarray]

@@ -28,9 +28,10 @@ T = TypeVar("T")
 class Tracker(Protocol):
     """Finds every object in the next frame and says how to prompt the segmenter for it.
 
-    The loop calls, for each frame: `locate` if any object is known; on a reference frame `add` for each reference and
-    `locate` once more (the same frame, now with the new objects: what PerSAM-F is fitted on); then `update` with the
-    final masks. Rows of what `locate` returns are the objects in the order in which they were first added.
+    The loop calls, for each frame: `locate` if any object is known that has no reference here; on a reference frame
+    `add` for each reference and `locate` once more (the same frame, now with the new objects: what PerSAM-F is fitted
+    on); then `update` with the final masks. Rows of what `locate` returns are the objects in the order in which they
+    were first added.
 
     A tracker class also has `Settings`, a pydantic model of its options; it is made with an instance of it. It may have
     more: see `follows_points`, `LooksAhead`, `PreparesAhead`, `Resumable`, and `licence` and `requires` in

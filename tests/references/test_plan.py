@@ -82,7 +82,7 @@ def test_a_frame_past_the_end(count: int, clip: str) -> None:
     with pytest.raises(ReferenceInputError) as error:
         plan(Click(0, 1, 1), Click(120, 5, 6), frame_count=count)
     assert str(error.value) == f"click 5,6: reference on frame 120, but the clip has {clip}"
-    assert plan(Click(120, 5, 6), frame_count=121).last_frame == 120
+    assert plan(Click(120, 5, 6), frame_count=121).frames == (120,)
 
 
 def test_the_border_pixels_belong_to_the_frame() -> None:
@@ -115,7 +115,7 @@ def test_frames_are_looked_up() -> None:
     found = plan(mask(frame=5, o9=(0, 3), o2=(4, 8)), Click(5, 30, 3, 4), Click(2, 1, 1, 7), mask(frame=8, o2=(1, 2)))
     assert found.ids == (7, 2, 4, 9)
     assert found.frames == (2, 5, 8)
-    assert (found.first_frame, found.last_frame) == (2, 8)
+    assert (found.first_frame, found.frames[-1]) == (2, 8)
     assert not found.at(3)
     assert found.at(3).ids == ()
     here = found.at(5)

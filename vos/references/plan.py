@@ -135,10 +135,6 @@ class ReferencePlan:
         return self.frames[0]
 
     @property
-    def last_frame(self) -> int:
-        return self.frames[-1]
-
-    @property
     def ids(self) -> tuple[int, ...]:
         """Every object's id once, in the order in which the objects enter: by frame, then by id."""
         entries = sorted((reference.frame, object_id) for reference in self.references for object_id in reference.ids)
