@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from trackers.cotracker_online import HOW_TO_GET, LICENCE, CoTrackerOnline
 from trackers.points import Row, mask_box, move_box, on_mask, point_prompts, refilled
 from vos.models.features import Features
+from vos.paths import expanded
 from vos.types import Frame, FrameResult, Prompts
 
 
@@ -47,7 +48,7 @@ class CoTrackerSettings(BaseModel):
     @field_validator("weights")
     @classmethod
     def _at_home(cls, path: Path | None) -> Path | None:
-        return None if path is None else path.expanduser()
+        return None if path is None else expanded(path)
 
 
 class WindowModel(Protocol):

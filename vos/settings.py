@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from vos.errors import SettingsError
+from vos.paths import expanded
 from vos.tracking import known_trackers, tracker_class, tracker_parts
 
 DEFAULT_PRESET = "best"
@@ -180,7 +181,7 @@ class Settings(_Section):
     @field_validator("weights", "features_weights", "cache_embeddings")
     @classmethod
     def _at_home(cls, path: Path | None) -> Path | None:
-        return None if path is None else path.expanduser()
+        return None if path is None else expanded(path)
 
     @field_serializer("tracker")
     def _with_options(self, tracker: TrackerSettings) -> dict[str, Any]:

@@ -95,7 +95,6 @@ def test_allow_missing(vos: Run, folder: Path) -> None:
         (("--run", "--jobs", "2"), "--jobs and --allow-missing do not go with it"),
         (("--run", "--allow-missing"), "--jobs and --allow-missing do not go with it"),
         (("--sequences", "cat"), "no sequence 'cat' in set val of"),
-        (("--device", "quantum"), "unknown device 'quantum'"),
         (
             ("--check-official",),
             "--check-official needs the official tool: pip install scikit-image tqdm, then pip install --no-deps",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from glob import glob, has_magic
@@ -13,6 +14,7 @@ import typer
 from vos.cli.console import stderr
 from vos.cli.report import tell
 from vos.errors import ReferenceInputError, SourceError, VosError
+from vos.paths import expanded
 from vos.video.images import IMAGE_SUFFIXES, natural_key
 
 FAILED = 1
@@ -66,7 +68,7 @@ class Job:
 
 def is_batch(source: str) -> bool:
     """Whether a source is many videos: a table of jobs, a folder with videos or with folders of images, or a glob."""
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.suffix.lower() == ".csv":
         return True
     return bool(_videos_of(path))
@@ -83,12 +85,14 @@ def jobs_in(source: str, given: Given, out: Path | None) -> list[Job]:
     Raises:
         SourceError: a table that cannot be read.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.suffix.lower() == ".csv":
         base = out or Path(f"{path.stem}-vos")
         rows = _rows(path)
         names = _names([Path(row["source"][0]) for row in rows])
-        return [_row_job(row, name, given, base, path.parent) for row, name in zip(rows, names, strict=True)]
+        jobs = [_row_job(row, name, given, base, path.parent) for row, name in zip(rows, names, strict=True)]
+        _check_apart(path, jobs)
+        return jobs
     videos = _videos_of(path)
     base = out or Path(f"{path.resolve().name if path.is_dir() else 'videos'}-vos")
     names = _names(videos)
@@ -125,6 +129,17 @@ def _reason(source: str, error: Exception) -> str:
     if not isinstance(error, VosError):
         return f"{type(error).__name__}: {text}"
     return text.removeprefix(f"{source}: ").removeprefix(f"{Path(source).name}: ")
+
+
+def _check_apart(table: Path, jobs: Sequence[Job]) -> None:
+    first: dict[str, Job] = {}
+    for job in jobs:
+        other = first.setdefault(os.path.abspath(job.out), job)  # noqa: PTH100 - '..' is taken out
+        if other is not job:
+            raise SourceError(
+                f"{table}: {other.source} and {job.source} have the same folder for their results, {job.out}; "
+                "give each its own 'out'"
+            )
 
 
 def _videos_of(path: Path) -> list[Path]:
@@ -172,16 +187,17 @@ def _with_masks(job: Job) -> Job:
     """A folder as --ref, or no reference at all, stands for the mask under the video's name."""
     source = Path(job.source)
     name = source.stem if source.suffix.lower() in VIDEO_SUFFIXES else source.name
-    folders = [Path(text).expanduser() for text in job.given.ref if Path(text).expanduser().is_dir()]
+    # os.path takes any name; a path that is too long is refused when it is read.
+    folders = [expanded(text) for text in job.given.ref if os.path.isdir(expanded(text))]  # noqa: PTH112
     if folders:
-        files = tuple(text for text in job.given.ref if not Path(text).expanduser().is_dir())
+        files = tuple(text for text in job.given.ref if not os.path.isdir(expanded(text)))  # noqa: PTH112
         return replace(job, given=replace(job.given, ref=files), mask=folders[0] / name)
     return job if job.given else replace(job, mask=source.parent / name)
 
 
 def _row_job(row: dict[str, tuple[str, ...]], name: str, given: Given, base: Path, here: Path) -> Job:
     """A row of a table; its paths are relative to the table."""
-    source = str(here / Path(row["source"][0]).expanduser())
+    source = str(here / expanded(row["source"][0]))
     own = Given(tuple(_below(here, text) for text in row["ref"]), row["click"], row["box"])
     out = base / (row["out"][0] if row["out"] else name)
     return _with_masks(Job(source, own or given, out))
@@ -191,8 +207,8 @@ def _below(here: Path, text: str) -> str:
     """A value of --ref, "[FRAME:]MASK[:ID]", with the path of its mask relative to a folder."""
     frame, colon, rest = text.partition(":")
     if colon and frame.isdigit():
-        return f"{frame}:{here / Path(rest).expanduser()}"
-    return str(here / Path(text).expanduser())
+        return f"{frame}:{here / expanded(rest)}"
+    return str(here / expanded(text))
 
 
 def _rows(table: Path) -> list[dict[str, tuple[str, ...]]]:

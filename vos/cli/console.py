@@ -7,18 +7,35 @@ import sys
 import time
 from io import TextIOWrapper
 from types import TracebackType
+from typing import IO, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class _Console(Console):
-    """A console that goes quiet when nobody reads it any more: a run goes on, since its results are files."""
+    """A console that goes quiet when nobody reads it any more, or where it leads to a full disk: a run goes on, since
+    its results are files."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        try:
+            super().print(*objects, **how)
+        except OSError:
+            self.on_broken_pipe()
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        # What Python still flushes at its end must go somewhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+        let_go(self.file)
+
+
+def let_go(stream: IO[str]) -> None:
+    """What Python still flushes at its end must go somewhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def printable(text: str) -> str:
+    """In one line, and nothing that a terminal would obey: file names may hold anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 for _stream in (sys.stdout, sys.stderr):
@@ -26,8 +43,9 @@ for _stream in (sys.stdout, sys.stderr):
     if isinstance(_stream, TextIOWrapper):
         _stream.reconfigure(errors="backslashreplace")
 
-stdout = _Console(highlight=False, soft_wrap=True)
-stderr = _Console(stderr=True, highlight=False, soft_wrap=True)
+# Names of files are no codes of emojis.
+stdout = _Console(highlight=False, soft_wrap=True, emoji=False)
+stderr = _Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 class FrameProgress:

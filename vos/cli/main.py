@@ -10,8 +10,9 @@ import typer
 
 from vos.cli import demo, export, presets, track, trackers, weights
 from vos.cli.allocation import share_freed_memory
-from vos.cli.console import stderr, stdout
+from vos.cli.console import let_go, printable, stderr, stdout
 from vos.cli.stopping import STOPPED, Stopped, stoppable
+from vos.cli.report import system_error
 from vos.errors import VosError
 
 GROUP = "vos.commands"
@@ -63,6 +64,9 @@ def main() -> None:
             sys.exit(app(prog_name="vos", standalone_mode=False) or 0)
     except VosError as error:
         _refuse(str(error))
+    except OSError as error:
+        # A name that is too long, a folder that may not be written: what the system refuses, users can mend.
+        _refuse(system_error(error))
     except _UsageError as error:
         text, context = error.format_message(), error.ctx
         if "\n" in text:  # Nothing was asked for: this is the help.
@@ -75,5 +79,10 @@ def main() -> None:
 
 
 def _refuse(text: str) -> NoReturn:
-    stderr.print(f"vos: error: {text}", markup=False, style="bold red" if stderr.is_terminal else None)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            let_go(stream)
+    stderr.print(f"vos: error: {printable(text)}", markup=False, style="bold red" if stderr.is_terminal else None)
     sys.exit(BAD_INPUT)

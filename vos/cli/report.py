@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
-from vos.cli.console import FrameProgress, duration, stdout
+from vos.cli.console import FrameProgress, duration, printable, stdout
 from vos.references import Click, MaskReference, Reference, ReferencePlan, describe
 from vos.results import Span, Summary
 
 _SPANS_SHOWN = 5
+# Characters of a path.
+_SHOWN = 200
 
 
 def tell(quiet: bool, *lines: str) -> None:
     if not quiet:
         for line in lines:
-            stdout.print(line, markup=False)
+            stdout.print(printable(line), markup=False)
 
 
 def understood(plan: ReferencePlan) -> list[str]:
@@ -53,6 +56,13 @@ def valid(summary: Summary) -> str:
         return "nothing is written"
     first, last = summary.span.first, summary.span.last
     return f"frame {first} is written and valid" if first == last else f"frames {first} to {last} are written and valid"
+
+
+def system_error(error: OSError) -> str:
+    """What the system refused, in one line."""
+    reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
+    name = "" if error.filename is None else os.fsdecode(error.filename)
+    return f"{name if len(name) <= _SHOWN else name[:_SHOWN] + '…'}: {reason}" if name else reason
 
 
 def frames(count: int) -> str:

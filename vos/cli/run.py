@@ -14,7 +14,7 @@ import typer
 
 from vos.cli.console import FrameProgress, stderr
 from vos.cli.reading import Watch, notes, placed
-from vos.cli.report import as_option, ended, frames, tell, understood, valid
+from vos.cli.report import as_option, ended, frames, system_error, tell, understood, valid
 from vos.cli.session import Session, versions
 from vos.cli.stopping import STOPPED, Stopped
 from vos.errors import OutputError, ReferenceInputError, VosError
@@ -151,6 +151,8 @@ def _follow(
         raise type(problem)(f"{problem}{again}") from problem
     if isinstance(problem, VosError):
         raise type(problem)(f"{problem}; {valid(summary)}") from problem
+    if isinstance(problem, OSError):
+        raise OutputError(f"{system_error(problem)}; {valid(summary)}{again}") from problem
     stderr.print(f"vos: ended by an error; {valid(summary)}{again}", markup=False)
     raise problem
 

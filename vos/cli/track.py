@@ -11,6 +11,7 @@ from vos.cli.reading import reading_of
 from vos.cli.run import KEEP_EVERY, Wishes, run
 from vos.cli.session import Session
 from vos.errors import OutputError, ReferenceInputError, SettingsError, SourceError
+from vos.paths import expanded
 from vos.references import Reference, parse_box, parse_click, parse_mask
 from vos.results import DEFAULT_KINDS, KINDS
 from vos.results.kinds import kinds_of
@@ -100,10 +101,10 @@ def track(
     session = Session(settings, preset)
     given = batch.Given(tuple(ref), tuple(click), tuple(box))
     if batch.is_batch(source):
-        jobs = batch.jobs_in(source, given, None if out is None else Path(out))
+        jobs = batch.jobs_in(source, given, None if out is None else expanded(out))
         batch.run_all(jobs, lambda job: run(job.source, wanted(job.given), session, job.out, wishes), quiet=quiet)
     else:
-        run(source, wanted(given), session, default_out(source) if out is None else Path(out), wishes)
+        run(source, wanted(given), session, default_out(source) if out is None else expanded(out), wishes)
 
 
 def wanted(given: batch.Given) -> list[Reference]:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from vos.errors import OutputError, SettingsError
 from vos.objects import measure
+from vos.paths import expanded
 from vos.results.journal import is_kept
 from vos.results.kinds import KINDS, targets
 from vos.results.track import FORMAT, VERSION
@@ -180,7 +181,7 @@ class _SavedAlpha:
 def as_record(source: str, reading: Reading) -> dict[str, Any]:
     """How a source was opened, as plain data for track.json."""
     return {
-        "given": str(Path(source).expanduser().absolute()),
+        "given": str(expanded(source).absolute()),
         "reading": {
             "start": moment_text(reading.start),
             "end": None if reading.end is None else moment_text(reading.end),

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from vos.errors import SourceError
+from vos.paths import expanded
 from vos.video.container import VideoSource
 from vos.video.decord_reader import DecordSource
 from vos.video.images import IMAGE_SUFFIXES, ArraySource, ImageSource, natural_key
@@ -73,7 +74,7 @@ def _open(source: Given, how: _How) -> Source:
     if isinstance(source, str | os.PathLike):
         return _open_path(source, how)
     if isinstance(source, list | tuple) and source and all(isinstance(item, str | os.PathLike) for item in source):
-        return _open_list([Path(item).expanduser() for item in source], how)
+        return _open_list([expanded(item) for item in source], how)
     if isinstance(source, Iterable):
         frames = cast("Iterable[np.ndarray | Image.Image]", source)
         return ArraySource(frames, name="frames", rate=how.rate, reading=how.reading)
@@ -89,12 +90,11 @@ def _open_path(source: str | os.PathLike[str], how: _How) -> Source:
     if match := _CAMERA.fullmatch(text):
         return _open_camera(f"/dev/video{match[1]}", text, how)
     try:
-        path = Path(text).expanduser()
+        path = expanded(text)
         is_folder, exists = path.is_dir(), path.exists()
-    except (OSError, RuntimeError) as error:
-        # A name that is too long, a folder that may not be looked into, or a home folder that is not known.
-        reason = getattr(error, "strerror", None) or error
-        raise SourceError(f"{_shown(text)}: cannot be opened: {reason}; check the path") from error
+    except OSError as error:
+        # A name that is too long, or a folder that may not be looked into.
+        raise SourceError(f"{_shown(text)}: cannot be opened: {error.strerror}; check the path") from error
     if is_folder:
         return _open_folder(path, how)
     if exists:
@@ -133,12 +133,16 @@ def _shown(text: str) -> str:
 
 def _open_folder(folder: Path, how: _How) -> Source:
     try:
-        images = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+        images = [p for p in folder.iterdir() if _is_image(p)]
     except OSError as error:
         raise SourceError(f"{folder}: the folder cannot be read: {error.strerror}") from error
     if not images:
         raise SourceError(f"{folder}: no images in this folder (looked for {' '.join(sorted(IMAGE_SUFFIXES))})")
     return how.images(sorted(images, key=natural_key), folder.resolve().name, folder)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def _open_glob(pattern: Path, how: _How) -> Source:

@@ -20,6 +20,7 @@ from filelock import FileLock
 from platformdirs import user_cache_dir
 
 from vos.errors import WeightsError
+from vos.paths import expanded
 from vos.weights.registry import Checkpoint, PinnedFile, get_checkpoint, known
 from vos.weights.sources import Progress, Source
 
@@ -44,7 +45,7 @@ class Verification:
 def cache_dir() -> Path:
     """The environment variable VOS_CACHE, else the platform's cache folder for `vos`. Not created here."""
     override = os.environ.get("VOS_CACHE")
-    return Path(override).expanduser() if override else Path(user_cache_dir("vos", appauthor=False))
+    return expanded(override) if override else Path(user_cache_dir("vos", appauthor=False))
 
 
 def cached_path(checkpoint: Checkpoint) -> Path:
