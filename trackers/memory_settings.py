@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
+
+# More than this of anything drowns all else.
+_Weight = Annotated[float, Field(ge=0, le=1000)]
 
 
 class MemorySettings(BaseModel):
@@ -10,35 +15,33 @@ class MemorySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    appearance: float = Field(4.0, ge=0, description="log-odds of a place that looks wholly like the object")
-    motion: float = Field(0.5, ge=0, description="log-odds per logit of the last mask where motion carries it surely")
-    beside: float = Field(1.0, ge=0, description="log-odds against a place that motion surely brings from outside it")
-    others: float = Field(3.0, ge=0, description="log-odds against a place where motion surely carries another object")
-    apart: float = Field(
-        4.0, ge=0, description="log-odds against a place that looks more like another object, which is likely there"
+    appearance: _Weight = Field(4.0, description="log-odds of a place that looks wholly like the object")
+    motion: _Weight = Field(0.5, description="log-odds per logit of the last mask where motion carries it surely")
+    beside: _Weight = Field(1.0, description="log-odds against a place that motion surely brings from outside it")
+    others: _Weight = Field(3.0, description="log-odds against a place where motion surely carries another object")
+    apart: _Weight = Field(
+        4.0, description="log-odds against a place that looks more like another object, which is likely there"
     )
-    given_back: float = Field(
-        1.0, ge=0, description="log-odds from which a place is another's for good, whatever the decoder answers"
+    given_back: _Weight = Field(
+        1.0, description="log-odds from which a place is another's for good, whatever the decoder answers"
     )
-    outside: float = Field(
+    outside: _Weight = Field(
         2.0,
-        ge=0,
         description="log-odds against a place outside the carried mask, while nothing of the object is missing",
     )
-    away: float = Field(
-        3.0, ge=0, description="log-odds against a place, per object's width away from where motion carries the mask"
+    away: _Weight = Field(
+        3.0, description="log-odds against a place, per object's width away from where motion carries the mask"
     )
-    away_limit: float = Field(4.0, ge=0, description="the most that distance can speak against a place")
-    absence: float = Field(
+    away_limit: _Weight = Field(4.0, description="the most that distance can speak against a place")
+    absence: _Weight = Field(
         1.0,
-        ge=0,
         description="weight of what is known of where an object out of view is not",
     )
-    company: float = Field(
-        0.3, ge=0, description="how much less like the object what has been beside it for some frames counts"
+    company: _Weight = Field(
+        0.3, description="how much less like the object what has been beside it for some frames counts"
     )
-    damping: float = Field(0.01, gt=0, description="of the ridge regression")
-    near: float = Field(3.0, ge=0, description="how much more a cell beside the object teaches than one far away")
+    damping: float = Field(0.01, ge=1e-6, le=1000, description="of the ridge regression")
+    near: _Weight = Field(3.0, description="how much more a cell beside the object teaches than one far away")
     recent: float = Field(
         0.3, ge=0, le=1, description="weight of recent frames in the memory; the rest is the references'"
     )

@@ -35,5 +35,9 @@ class OutputError(VosError):
     """An output folder that cannot be written, or that already holds results."""
 
 
+class ResumeError(OutputError):
+    """What is kept of an interrupted run is damaged, or of another run."""
+
+
 class EvaluationError(VosError):
     """Results or annotations that cannot be scored."""

@@ -268,15 +268,20 @@ def _read_preset(name: str) -> dict[str, Any]:
     if name in preset_names():
         text, where = files("vos.configs").joinpath(f"{name}.yaml").read_text(encoding="utf-8"), f"preset {name}"
     elif name.endswith((".yaml", ".yml")) and Path(name).is_file():
-        text, where = Path(name).read_text(encoding="utf-8"), name
+        try:
+            text, where = Path(name).read_text(encoding="utf-8"), name
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise SettingsError(f"{name}: cannot be read: {reason}") from error
     else:
         raise SettingsError(
             f"unknown preset '{name}'; presets: {', '.join(preset_names())}, or the path of a YAML file"
         )
     try:
         tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{where}: not valid YAML ({' '.join(str(error).split())})") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        reason = "too many levels" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise SettingsError(f"{where}: not valid YAML ({reason})") from error
     if not isinstance(tree, dict):
         raise SettingsError(f"{where}: expected settings as 'key: value' lines, found {type(tree).__name__}")
     return tree
@@ -290,7 +295,7 @@ def _split(text: str) -> tuple[str, Any]:
         return key.strip(), None
     try:
         return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         return key.strip(), value
 
 

@@ -14,6 +14,7 @@ from vos.cli.track import number, split_names
 from vos.errors import OutputError
 from vos.results import KINDS, ResultWriter, Run
 from vos.results.kinds import kinds_of
+from vos.results.lock import alone
 from vos.results.saved import SavedResults
 from vos.video import open_source
 
@@ -41,7 +42,7 @@ def export(
             raise OutputError(f"{kind.name}: is what results are converted from; there are {', '.join(_FORMATS)}")
     saved = SavedResults(results)
     for kind in kinds:
-        if kind.needs_soft and not saved.soft:
+        if kind.needs_soft and saved.soft is None:
             raise OutputError(
                 f"{results}: {kind.name} shows soft edges, and soft masks were not saved; track again with "
                 "--save masks,json,alpha"
@@ -51,10 +52,15 @@ def export(
     if pixels and given is None:
         raise OutputError(f"{results}: pictures are needed, and where they came from is not known; give --source")
     first = number(start_number)
-    with open_source(str(given), reading=saved.reading) if pixels else nullcontext() as opened:
+    target = out or results
+    if saved.soft is not None and target.resolve() == results.resolve():
+        for kind in kinds:
+            if kind.target.name == saved.soft.name:
+                raise OutputError(f"{saved.soft}: soft edges are read from there; choose another folder with -o")
+    with alone(target), open_source(str(given), reading=saved.reading) if pixels else nullcontext() as opened:
         run = Run(saved.clip if opened is None else opened, ids=saved.ids, first_number=first)
         with ResultWriter(
-            out or results, run, save=[kind.name for kind in kinds], overwrite=overwrite, conversion=True
+            target, run, save=[kind.name for kind in kinds], overwrite=overwrite, conversion=True
         ) as writer:
             with FrameProgress(saved.clip.frame_count, quiet=quiet, what="converting") as progress:
                 for result in saved.results(None if opened is None else iter(opened)):

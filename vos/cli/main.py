@@ -11,8 +11,8 @@ import typer
 from vos.cli import demo, export, presets, track, trackers, weights
 from vos.cli.allocation import share_freed_memory
 from vos.cli.console import let_go, printable, stderr, stdout
-from vos.cli.stopping import STOPPED, Stopped, stoppable
 from vos.cli.report import system_error
+from vos.cli.stopping import STOPPED, Stopped, stoppable
 from vos.errors import VosError
 
 GROUP = "vos.commands"

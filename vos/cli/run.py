@@ -17,10 +17,11 @@ from vos.cli.reading import Watch, notes, placed
 from vos.cli.report import as_option, ended, frames, system_error, tell, understood, valid
 from vos.cli.session import Session, versions
 from vos.cli.stopping import STOPPED, Stopped
-from vos.errors import OutputError, ReferenceInputError, VosError
+from vos.errors import OutputError, ReferenceInputError, ResumeError, VosError
 from vos.references import MaskReference, Reference, ReferencePlan
 from vos.results import DEFAULT_KINDS, Kept, ResultWriter, Run, is_finished
-from vos.results.saved import as_record
+from vos.results.lock import alone
+from vos.results.saved import as_record, check_finished
 from vos.tracking import is_resumable
 from vos.types import Frame, FrameResult
 from vos.video import Reading, Source, count_packets, open_source
@@ -63,20 +64,11 @@ def run(source: str, wanted: list[Reference], session: Session, out: Path, wishe
 
     Whatever goes wrong after the first frame, what was written is finished properly and stays valid.
     """
-    if wishes.resume and is_finished(out):
-        tell(wishes.quiet, f"{out}: finished already; nothing to resume")
-        return
-    with open_source(source, reading=wishes.reading) as opened:
+    with alone(out), open_source(source, reading=wishes.reading) as opened:
         wanted = placed(wanted, opened)
         count = _known_frames(opened, wanted, wishes.max_frames)
         plan = ReferencePlan.build(wanted, frame_size=opened.size, frame_count=count)
-        tell(wishes.quiet, opened.describe(), *notes(opened, wishes.save), *understood(plan))
         asked = [as_option(reference) for reference in plan.references]
-        job = _job(opened, plan, asked, session, wishes)
-        kept = Kept.read(out, job) if wishes.resume and job is not None else None
-        if wishes.resume and job is None:
-            what = "this source" if opened.origin is None else f"tracker {session.settings.tracker.name}"
-            raise OutputError(f"{out}: a run of {what} cannot be resumed; leave out --resume")
         about = Run(
             opened,
             ids=plan.ids,
@@ -86,6 +78,16 @@ def run(source: str, wanted: list[Reference], session: Session, out: Path, wishe
             references=asked,
             reading={} if opened.origin is None else as_record(source, opened.reading),
         )
+        if wishes.resume and is_finished(out, wishes.save):
+            check_finished(out, about)
+            tell(wishes.quiet, f"{out}: finished already; nothing to resume")
+            return
+        tell(wishes.quiet, opened.describe(), *notes(opened, wishes.save), *understood(plan))
+        job = _job(opened, plan, asked, session, wishes)
+        kept = Kept.read(out, job) if wishes.resume and job is not None else None
+        if wishes.resume and job is None:
+            what = "this source" if opened.origin is None else f"tracker {session.settings.tracker.name}"
+            raise OutputError(f"{out}: a run of {what} cannot be resumed; leave out --resume")
         with ResultWriter(
             out,
             about,
@@ -147,6 +149,8 @@ def _follow(
         after = f"after {frames(summary.frames)}; what is written is valid"
         stderr.print(f"vos: stopped {after if summary.frames else 'before the first frame'}{again}", markup=False)
         raise typer.Exit(STOPPED)
+    if isinstance(problem, ResumeError):
+        raise problem
     if isinstance(problem, OutputError):
         raise type(problem)(f"{problem}{again}") from problem
     if isinstance(problem, VosError):

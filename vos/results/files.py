@@ -184,7 +184,7 @@ def check_folder(
     """
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out}: this is a file; results need a folder")
-    if origin is not None and origin.resolve() in [(out / target.name).resolve() for target in targets]:
+    if origin is not None and _replaced(origin.resolve(), out.resolve(), targets):
         raise OutputError(f"{out}: the source {origin} lies where results would be written; choose another folder")
     held = [str(target) for target in targets if target.files(out)]
     if held and not overwrite:
@@ -193,6 +193,12 @@ def check_folder(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out}: the folder cannot be created: {error.strerror}") from error
+
+
+def _replaced(origin: Path, out: Path, targets: Sequence[Target]) -> bool:
+    """Whether a source, a file or a folder of images, is among what would be replaced."""
+    files = [file for target in targets for file in target.files(out)]
+    return origin in [out / target.name for target in targets] or any(origin in (f, f.parent) for f in files)
 
 
 def remove_results(out: Path, targets: Sequence[Target]) -> None:

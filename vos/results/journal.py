@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from vos.errors import OutputError
+from vos.errors import ResumeError
 from vos.results.files import PartFile, Reserve
 from vos.results.plain import pack, unpack
 from vos.results.summary import Summary
@@ -108,7 +108,7 @@ class Kept:
         """What is kept of a run in OUT; None where there is nothing.
 
         Raises:
-            OutputError: it is damaged, or of another job.
+            ResumeError: it is damaged, or of another job.
         """
         folder = out / FOLDER
         if not (folder / _JOB).is_file():
@@ -117,9 +117,11 @@ class Kept:
             found = json.loads((folder / _JOB).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise _damaged(out, error) from error
-        difference = _difference(found, json.loads(dump(job)))
-        if difference is not None:
-            raise OutputError(f"{out}: cannot be resumed: {difference}; give the same again, or {_BEGIN_ANEW}")
+        if not isinstance(found, dict):
+            raise _damaged(out, None)
+        other = difference(found, json.loads(dump(job)))
+        if other is not None:
+            raise ResumeError(f"{out}: cannot be resumed: {other}; give the same again, or {_BEGIN_ANEW}")
         if not (folder / _STATE).is_file():
             return cls(folder, 0, None)
         try:
@@ -132,7 +134,7 @@ class Kept:
         """The results that are kept, with their frames, which are taken from `frames`.
 
         Raises:
-            OutputError: something is damaged, or the frames are not those that were tracked.
+            ResumeError: something is damaged, or the frames are not those that were tracked.
         """
         out, done = self._folder.parent, 0
         while done < self.frames:
@@ -146,7 +148,7 @@ class Kept:
                 frame = next(frames, None)
                 if frame is None or _print_of(frame) != record.get("print"):
                     what = "is missing" if frame is None else "is another"
-                    raise OutputError(
+                    raise ResumeError(
                         f"{out}: cannot be resumed: frame {record['frame']} of the source {what}; {_BEGIN_ANEW}"
                     )
                 try:
@@ -204,11 +206,11 @@ def _print_of(frame: Frame) -> int:
     return zlib.crc32(np.ascontiguousarray(frame.image).data)
 
 
-def _difference(found: Any, wanted: Any, name: str = "") -> str | None:
+def difference(found: Any, wanted: Any, name: str = "") -> str | None:
     """The first thing in which two jobs differ, in words; None where they are the same."""
     if isinstance(found, dict) and isinstance(wanted, dict):
         for key in dict.fromkeys([*found, *wanted]):
-            below = _difference(found.get(key), wanted.get(key), f"{name}.{key}" if name else key)
+            below = difference(found.get(key), wanted.get(key), f"{name}.{key}" if name else key)
             if below is not None:
                 return below
         return None
@@ -222,7 +224,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:80]}…"
 
 
-def _damaged(out: Path, error: Exception | None) -> OutputError:
-    refusal = OutputError(f"{out}: what is kept of the interrupted run ({FOLDER}/) is damaged; {_BEGIN_ANEW}")
+def _damaged(out: Path, error: Exception | None) -> ResumeError:
+    refusal = ResumeError(f"{out}: what is kept of the interrupted run ({FOLDER}/) is damaged; {_BEGIN_ANEW}")
     refusal.__cause__ = error
     return refusal

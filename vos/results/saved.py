@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vos.errors import OutputError, SettingsError
+from vos.errors import OutputError, ResumeError, SettingsError
 from vos.objects import measure
 from vos.paths import expanded
-from vos.results.journal import is_kept
-from vos.results.kinds import KINDS, targets
-from vos.results.track import FORMAT, VERSION
+from vos.results.journal import difference, is_kept
+from vos.results.kinds import KINDS, kinds_of
+from vos.results.sinks import Run
+from vos.results.track import FORMAT, VERSION, dump, head
 from vos.types import Frame, FrameResult, State
 from vos.video.reading import Reading, moment_text, parse_moment
 
@@ -78,9 +79,9 @@ class SavedResults:
         return tuple(dict.fromkeys(i for record in self._records for i, *_ in record.objects))
 
     @property
-    def soft(self) -> bool:
-        """Whether soft masks were saved."""
-        return self._alpha is not None
+    def soft(self) -> Path | None:
+        """The folder of soft masks; None where none were saved."""
+        return self._alpha
 
     def results(self, frames: Iterator[Frame] | None = None) -> Iterator[FrameResult]:
         """The results one by one.
@@ -121,11 +122,9 @@ class SavedResults:
         soft = None if self._alpha is None else _SavedAlpha(self, self._alpha, number)
         return FrameResult(frame, index_map, objects, soft)
 
-    def alpha(self, folder: Path, number: int, object_id: int) -> np.ndarray | None:
-        """A saved soft mask, uint16 (H, W), by the number of its file; None for an object that has none yet."""
+    def alpha(self, folder: Path, number: int, object_id: int) -> np.ndarray:
+        """A saved soft mask, uint16 (H, W), by the number of its file; OutputError."""
         path = folder / str(object_id) / f"{number:0{self._digits}d}.png"
-        if not path.is_file():
-            return None
         values = self._image(path, ("L", "I;16", "I"))
         return (values * 257 if folder.name == "alpha8" else values).astype(np.uint16)
 
@@ -202,11 +201,36 @@ def _reading(record: Mapping[str, Any]) -> Reading:
     return Reading(**values)
 
 
-def is_finished(out: Path) -> bool:
-    """Whether a folder holds the results of a run that came to its end."""
-    if is_kept(out) or not any(target.files(out) for target in targets()):
+def is_finished(out: Path, save: Sequence[str]) -> bool:
+    """Whether a folder holds these outputs of a run that came to its end."""
+    wanted = kinds_of(save)
+    if is_kept(out) or not all(kind.target.files(out) for kind in wanted):
         return False
-    return not (out / KINDS["json"].target.name).is_file() or _read_track(out).get("complete") is True
+    return KINDS["json"] not in wanted or _read_track(out).get("complete") is True
+
+
+def check_finished(out: Path, run: Run) -> None:
+    """Refuse finished results that were made of something else, as far as their track file tells.
+
+    Raises:
+        ResumeError.
+    """
+    if not (out / KINDS["json"].target.name).is_file():
+        return
+    track = _read_track(out)
+    wanted = json.loads(dump(head(run)))
+    found = {name: track.get(name) for name in ("source", "references", "first_number", "settings")}
+    for record in (found, wanted):
+        # Where it was computed is no matter; how long a source is said to be depends on how it was counted.
+        for section, name in (("settings", "device"), ("source", "frame_count"), ("source", "frame_count_exact")):
+            if isinstance(facts := record.get(section), dict):
+                facts.pop(name, None)
+    other = difference(found, {name: wanted[name] for name in found})
+    if other is not None:
+        raise ResumeError(
+            f"{out}: holds the finished results of another run: {other}; give the same again, or track again with "
+            "--overwrite"
+        )
 
 
 def _read_track(out: Path) -> dict[str, Any]:

@@ -25,19 +25,10 @@ class TrackSink:
 
     def __init__(self, path: Path, reserve: Reserve, run: Run) -> None:
         self.path = path
-        head = {
-            "format": FORMAT,
-            "version": VERSION,
-            "source": {**about(run.clip), **run.reading},
-            "references": run.references,
-            "first_number": run.first_number,
-            "settings": run.settings,
-            "versions": run.versions,
-        }
         self._file = TextPart(path, reserve)
         self._separator = "\n"
         self._cuts: list[int] = []
-        self._file.append(dump(head)[:-1] + ', "frames": [')
+        self._file.append(dump(head(run))[:-1] + ', "frames": [')
 
     def write(self, result: FrameResult) -> None:
         frame = result.frame
@@ -71,6 +62,19 @@ class TrackSink:
             self._file.finish("\n], " + dump(tail)[1:] + "\n")
         else:
             self._file.discard()
+
+
+def head(run: Run) -> dict[str, Any]:
+    """What a track file says of the run as a whole."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "source": {**about(run.clip), **run.reading},
+        "references": run.references,
+        "first_number": run.first_number,
+        "settings": run.settings,
+        "versions": run.versions,
+    }
 
 
 def about(clip: Clip) -> dict[str, Any]:

@@ -1,0 +1,41 @@
+"""One run at a time in a folder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from vos.errors import OutputError
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Nobody else on this machine who asks for it too writes results to OUT meanwhile.
+
+    The lock lies with the system's temporary files: OUT may not be there yet. Where they take none, there is none.
+
+    Raises:
+        OutputError: somebody else is at it.
+    """
+    try:
+        name = sha256(os.fsencode(out.resolve())).hexdigest()[:20]
+        path = Path(tempfile.gettempdir()) / f"vos-{name}.lock"
+        lock = FileLock(path, timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise OutputError(f"{out}: another run is writing there; wait for its end, or choose another folder") from error
+    except (OSError, NotImplementedError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+        lock.release()
