@@ -40,6 +40,8 @@ _QUIET = typer.Option(False, "--quiet", "-q", help="No progress.")
 
 # Of tables that go to a file, characters.
 _WIDTH = 160
+# Pixels of a side of what is drawn.
+_LARGEST = 16_384
 
 app = typer.Typer(help="Measure speed.", invoke_without_command=True)
 
@@ -208,6 +210,8 @@ def _clips(
     if not counts or not all(1 <= count <= 255 for count in counts):
         raise EvaluationError(f"--objects must be numbers from 1 to 255, such as 1,10, got {objects!r}")
     shapes = [_size(text, "--sizes") for text in _listed(sizes)]
+    if not shapes:
+        raise EvaluationError("nothing to measure; give at least one of --sizes")
     return [drawn_clip(folder, size, count, frames) for size, count in product(shapes, counts)]
 
 
@@ -221,13 +225,14 @@ def _about(kind: str) -> dict[str, Any]:
 def _finish(data: dict[str, Any], prefix: str, json_file: Path | None, out: Path) -> None:
     from .speed_report import made, notes, show
 
-    path = json_file or out / f"{prefix}-{file_name(data['machine'])}.json"
-    write_text(path, json.dumps(data, indent=1) + "\n")
     stdout.print(made(data), markup=False)
     for table in show(data):
         stdout.print(table, width=None if stdout.is_terminal else _WIDTH)
     for note in notes(data):
         stdout.print(note, markup=False)
+    # Last, so that the numbers are seen where they cannot be written.
+    path = json_file or out / f"{prefix}-{file_name(data['machine'])}.json"
+    write_text(path, json.dumps(data, indent=1) + "\n")
     stdout.print(f"wrote {path}", markup=False)
 
 
@@ -255,4 +260,6 @@ def _size(text: str, option: str) -> tuple[int, int]:
     width, cross, height = text.partition("x")
     if not (cross and width.isdecimal() and height.isdecimal() and int(width) > 0 and int(height) > 0):
         raise EvaluationError(f"{option} must be WIDTHxHEIGHT in pixels, such as 854x480, got {text!r}")
+    if max(int(width), int(height)) > _LARGEST:
+        raise EvaluationError(f"{option}: sides are at most {_LARGEST} pixels, got {text!r}")
     return int(height), int(width)

@@ -14,7 +14,7 @@ import numpy as np
 
 from vos.errors import EvaluationError
 from vos.references import ReferencePlan, as_references
-from vos.video import open_source
+from vos.video import count_packets, open_source
 
 _RATE = 24
 # Frames of a drawn clip until it begins anew.
@@ -30,12 +30,14 @@ class BenchClip:
         reference: index map of frame 0, uint8 (H, W).
         name: what to call it.
         objects: in the index map.
+        frames: of the clip; None where it was drawn as long as needed.
     """
 
     path: Path
     reference: np.ndarray
     name: str
     objects: int
+    frames: int | None = None
 
     @property
     def size(self) -> str:
@@ -56,11 +58,14 @@ def given_clip(path: Path, mask: Path) -> BenchClip:
     """
     with open_source(path) as source:
         size = source.size
+        count = (
+            source.frame_count if source.frame_count_exact or source.origin is None else count_packets(source.origin)
+        )
     plan = ReferencePlan.build(as_references(mask), frame_size=size)
     reference = np.zeros(size, np.uint8)
     for object_id, own in plan.at(0).masks.items():
         reference[own] = object_id
-    return BenchClip(path, reference, path.resolve().name, len(plan.ids))
+    return BenchClip(path, reference, path.resolve().name, len(plan.ids), count)
 
 
 def drawn_clip(folder: Path, size: tuple[int, int], objects: int, frames: int) -> BenchClip:

@@ -24,7 +24,7 @@ from .compose_cli import compose_clips
 from .davis import Dataset, Task, open_dataset
 from .official import check_official
 from .options import CACHE, Changes, changes
-from .parity import SAME_IOU, compare
+from .parity import SAME_IOU, compare, reference_frames
 from .report import Report, counted, percent, write_text
 from .run import Progress as RunProgress
 from .run import run_dataset
@@ -147,6 +147,8 @@ def parity(
     """
     chosen = None if sequences is None else [name.strip() for name in sequences.split(",") if name.strip()]
     dataset = open_dataset(davis, sequences=chosen)
+    for name in dataset.names:
+        reference_frames(reference, name)  # before anything is tracked
     _track(dataset, results, preset, changes(override, cache), None, overwrite=False, quiet=quiet)
     found = [compare(dataset, name, results, reference) for name in dataset.names]
     table = Table(title=f"{preset} against {reference}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)

@@ -204,6 +204,8 @@ def open_dataset(
         raise EvaluationError(f"year must be 2016 or 2017, got {year}")
     if year == 2016 and task is Task.UNSUPERVISED:
         raise EvaluationError("DAVIS 2016 has one object and no proposals: score it with --task semi-supervised")
+    if sequences is not None and not sequences:
+        raise EvaluationError("no sequence is named; leave the option out for all of the set")
     listed, label = _read_set(root, subset, year)
     names = tuple(dict.fromkeys(sequences)) if sequences is not None else listed
     unknown = [name for name in names if name not in listed]

@@ -63,12 +63,22 @@ def compare(dataset: Dataset, name: str, results: Path, reference: Path) -> Pari
         EvaluationError: a mask that is missing, unreadable or of another size.
     """
     sequence = dataset.sequence(name)
-    frames = tuple(sorted(path.stem for path in (reference / name).glob("*.png")))
-    if not frames:
-        raise EvaluationError(f"sequence {name}: no masks of the reference in {reference / name}")
+    frames = reference_frames(reference, name)
     overlaps = [_overlap(sequence, frame, results, reference) for frame in frames]
     scores = [score_sequence(sequence, folder) for folder in (results, reference)]
     return Parity(name, frames, np.array(overlaps), *scores)
+
+
+def reference_frames(reference: Path, name: str) -> tuple[str, ...]:
+    """The frames of a sequence that the reference program wrote, in order.
+
+    Raises:
+        EvaluationError: there is none.
+    """
+    frames = tuple(sorted(path.stem for path in (reference / name).glob("*.png")))
+    if not frames:
+        raise EvaluationError(f"sequence {name}: no masks of the reference in {reference / name}")
+    return frames
 
 
 def _overlap(sequence: Sequence, frame: str, results: Path, reference: Path) -> Seq[float]:

@@ -103,6 +103,7 @@ class Bench:
             EvaluationError: the clip is too short.
             VosError: whatever stands against running.
         """
+        self.check(clip)
         models = self._models(settings)
         tracker = VideoTracker(settings, models)
         began = time.perf_counter()
@@ -131,6 +132,15 @@ class Bench:
             elsewhere=elsewhere.share(),
             masks=first_masks,
         )
+
+    def check(self, clip: BenchClip, latency: int = 0, found: int | None = None) -> None:
+        """EvaluationError if a clip is known to be too short, or has so many frames."""
+        needed, count = EDGE + self._frames + 1 + EDGE + latency, clip.frames if found is None else found
+        if count is not None and count < needed:
+            raise EvaluationError(
+                f"{clip.path}: timing {self._frames} frames takes a clip of {needed}, this one has {count}; "
+                "give fewer --frames"
+            )
 
     def _models(self, settings: Settings) -> Models:
         key = settings.model_dump_json(exclude={"decoder", "fit", "objects", "tracker"})
@@ -188,12 +198,7 @@ class Bench:
                         kept.append(result.index_map)
                     if result.frame.index in (first + self._frames // 4, last):
                         resident.append(resident_memory())
-        needed = last + 1 + EDGE + video.latency
-        if len(stamps) < needed:
-            raise EvaluationError(
-                f"{clip.path}: timing {self._frames} frames takes a clip of {needed}, this one has {len(stamps)}; "
-                "give fewer --frames"
-            )
+        self.check(clip, video.latency, len(stamps))
         quarter, end = resident
         growth = None if quarter is None or end is None else end - quarter
         return self._frames / (stamps[last] - stamps[first]), growth, kept

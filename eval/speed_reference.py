@@ -91,6 +91,7 @@ class ReferenceBench:
         bench = Bench(self._folder, self._frames)
         found = []
         for clip in clips:
+            bench.check(clip)
             plain: dict[str, list[_Plain]] = {}
             ours: dict[str, list[Speed]] = {one.name: [] for one in contestants}
             for turn in range(self._rounds):

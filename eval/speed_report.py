@@ -35,7 +35,7 @@ def read_measurement(path: Path) -> dict[str, Any]:
         known = data["kind"] in (SPEED, REFERENCE)
     except OSError as error:
         raise EvaluationError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         known = False
     if not known:
         raise EvaluationError(f"{path}: not a file of vos bench or vos bench reference; give what --json wrote")
@@ -64,8 +64,9 @@ def put_into(page: Path, text: str) -> None:
     """
     try:
         before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    except OSError as error:
-        raise EvaluationError(f"{page}: cannot be read: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise EvaluationError(f"{page}: cannot be read: {reason}") from error
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise EvaluationError(f"{page}: has no place for the tables; put these lines where they belong: {BEGIN} {END}")

@@ -151,6 +151,7 @@ def test_a_table_of_jobs(track: Callable[..., Ended], loads: list[str], shots: P
         ("source\na.mp4;b.mp4\n", "line 2: 'source' is one path, found 2"),
         ("source,ref\n\n,\n", "there is no job in it"),
         ("source\n\x00\n", "not a table that can be read"),
+        ("source,out\na.mp4,x\nb.mp4,./y/../x\n", "a.mp4 and "),
     ],
 )
 def test_tables_that_are_none(tmp_path: Path, text: str, reason: str) -> None:
@@ -162,6 +163,12 @@ def test_tables_that_are_none(tmp_path: Path, text: str, reason: str) -> None:
         jobs_in(str(table), Given(), None)
     assert str(caught.value).startswith(f"{table}: ")
     assert reason in str(caught.value)
+
+
+def test_a_row_with_a_name_that_cannot_be_leaves_the_others(tmp_path: Path) -> None:
+    table = tmp_path / "jobs.csv"
+    table.write_text(f"source,ref\na.mp4,{'x' * 300}.png\nb.mp4,~nosuch/b.png\n~nosuch/c.mp4,c.png\n")
+    assert [Path(job.source).name for job in jobs_in(str(table), Given(), None)] == ["a.mp4", "b.mp4", "c.mp4"]
 
 
 def test_what_is_a_batch(shots: Path, tmp_path: Path) -> None:

@@ -106,6 +106,20 @@ def test_soft_masks_that_were_not_saved(export: Callable[..., Ended], out: Path)
     assert {(a["image_id"], a["category_id"]): a["area"] for a in coco["annotations"]} == areas
 
 
+def test_soft_masks_are_not_written_over_as_they_are_read(
+    export: Callable[..., Ended], out: Path, tmp_path: Path
+) -> None:
+    before = contents(out / "alpha")
+    for more in ((), ("-o", tmp_path / "else" / ".." / "out")):
+        error = export("--to", "cutouts,alpha", "--overwrite", "--start-number", "1001", *more).error
+        assert error == f"vos: error: {out / 'alpha'}: soft edges are read from there; choose another folder with -o"
+    assert contents(out / "alpha") == before
+    assert export("--to", "alpha", "--start-number", "1001", "-o", tmp_path / "vfx").code == 0
+    assert list(contents(tmp_path / "vfx/alpha").values()) == list(before.values())
+    (out / "alpha/2/00008.png").unlink()
+    assert "alpha/2/00008.png: there is no such file" in export("--to", "cutouts").error
+
+
 def test_numbers_of_images(vos: Vos, export: Callable[..., Ended], out: Path, tmp_path: Path) -> None:
     assert export("--to", "cutouts", "--start-number", "1001", "-o", tmp_path / "vfx").code == 0
     assert sorted(p.name for p in (tmp_path / "vfx/cutouts/2").iterdir()) == [f"{1001 + k}.png" for k in range(10)]

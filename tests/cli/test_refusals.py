@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from tests.cli.conftest import Scene, Vos
+from vos.results.lock import alone
 
 
 @pytest.fixture
@@ -33,6 +34,58 @@ def test_sources(track, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     assert "folder" in track(source=tmp_path / "folder")
     assert "*.png" in track(source=tmp_path / "folder" / "*.png")
+
+
+def test_names(track, vos: Vos, tmp_path: Path) -> None:
+    """Whatever somebody calls a file."""
+    assert "error: ~nosuch/clip.mp4: no such file or folder" in track(source="~nosuch/clip.mp4")
+    assert "mask file '~nosuch/mask.png' does not exist" in track(ref="~nosuch/mask.png")
+    assert "~nosuch/sam.pt" in track("--weights", "~nosuch/sam.pt")
+    assert "no\\nsuch.mp4: no such file" in track(source=tmp_path / "no\nsuch.mp4")
+    assert "\\x1b7.mp4: no such file" in track(source=tmp_path / "\x1b7.mp4")
+    assert ":100:.mp4: no such file" in track(source=tmp_path / ":100:.mp4")
+    long = tmp_path / ("x" * 300)
+    assert "File name too long" in track(source=long)
+    assert "File name too long" in track(ref=f"{long}.png")
+    assert "File name too long" in track(out=long)
+    for command in (
+        ("export", long, "--to", "csv"),
+        ("eval", long, "--davis", long),
+        ("compose", long, "--davis", tmp_path),
+    ):
+        assert str(long)[:150] in vos(*command).error
+
+
+def test_sources_that_would_be_written_over(track, vos: Vos, scene: Scene, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    frames = [out / "cutouts" / "1" / f"{i:05d}.png" for i in range(3)] + [out / "masks" / "00000.png"]
+    for path in frames:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((120, 160), 90, np.uint8)).save(path)
+    before = [path.read_bytes() for path in frames]
+    for source in (out / "cutouts" / "1", frames[0], out / "masks", frames[3]):
+        assert f"the source {source} lies where results would be written" in track("--overwrite", source=source)
+    assert [path.read_bytes() for path in frames] == before
+
+
+def test_one_run_at_a_time(track, vos: Vos, tmp_path: Path) -> None:
+    with alone(tmp_path / "other" / ".." / "out"):
+        assert "out: another run is writing there; wait for its end" in track()
+        assert "out: another run is writing there" in track("--resume")
+        with alone(tmp_path / "other"):
+            pass
+    with alone(tmp_path / "out"):
+        pass
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_of_settings(track, tmp_path: Path) -> None:
+    preset = tmp_path / "mine.yaml"
+    preset.write_bytes("model: mobile_sam # é".encode("utf-16"))
+    assert f"{preset}: cannot be read: it is not UTF-8" in track("--preset", preset)
+    preset.write_text("[" * 3000)
+    assert f"{preset}: not valid YAML" in track("--preset", preset)
+    assert "input should be less than or equal to 1000" in track("--set", "tracker.memory.near=1e300")
 
 
 def test_no_name_is_not_the_current_folder(vos: Vos) -> None:

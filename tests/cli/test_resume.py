@@ -162,6 +162,13 @@ def test_what_there_is_to_resume(track: Callable[..., Ended], fail: Callable[...
     again = track("new", "--resume")
     assert (again.code, again.out.strip()) == (0, f"{tmp_path / 'new'}: finished already; nothing to resume")
     assert not (tmp_path / "new" / FOLDER).exists()
+    for more in (("--set", "decoder.cascade=2"), ("--click", "100,50:9"), ("--start-number", "7")):
+        error = track("new", "--resume", *more).error
+        assert "holds the finished results of another run: it had" in error
+        assert error.endswith("give the same again, or track again with --overwrite")
+    assert "already holds results" in track("new", "--resume", "--save", "masks,json,npz").error
+    (tmp_path / "new/coco.json").unlink()
+    assert "already holds results" in track("new", "--resume").error
     fail(9)
     assert "pass --resume to go on with the interrupted run, --overwrite or choose another folder" in track("out").error
     before = contents(tmp_path / "out")

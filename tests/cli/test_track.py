@@ -167,6 +167,25 @@ def test_a_reader_that_goes_away_stops_nothing(scene: Scene, checkpoint: Path, t
     assert json.loads((out / "track.json").read_text())["complete"] is True
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+def test_a_full_disk_behind_the_lines_stops_nothing(scene: Scene, checkpoint: Path, tmp_path: Path) -> None:
+    """`vos track ... > log`: the results may be elsewhere."""
+    out = tmp_path / "out"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [VOS, "track", scene.video, "--ref", scene.mask, "-o", out],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        helped = subprocess.run([VOS, "track", "--help"], stdout=full, stderr=subprocess.PIPE, check=False)
+        refused = subprocess.run([VOS, "track", "nosuch", "--ref", "x"], stdout=full, stderr=full, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads((out / "track.json").read_text())["complete"] is True
+    assert (helped.returncode, helped.stderr) == (2, b"vos: error: No space left on device\n")
+    assert refused.returncode == 2
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode there")
 def test_a_file_name_that_is_not_text(scene: Scene, checkpoint: Path, tmp_path: Path) -> None:
     name = scene.video.rename(tmp_path / os.fsdecode(b"one\xe9.mp4"))

@@ -239,6 +239,7 @@ def test_sets_and_choices(root: Path, tmp_path: Path) -> None:
         ("has val, or give a text file", {"subset": "train"}),
         (f"the list of sequences {listing} is empty", {"subset": str(listing)}),
         ("no sequence 'cat' in set val", {"sequences": ["dog", "cat"]}),
+        ("no sequence is named; leave the option out for all of the set", {"sequences": []}),
         ("year must be 2016 or 2017, got 2019", {"year": 2019}),
     ):
         with pytest.raises(EvaluationError, match=re.escape(error)):

@@ -101,6 +101,8 @@ def test_the_plain_loop_is_beside_ours(vos: Run, tmp_path: Path, checkpoint: Pat
         (("--clip", "a.mp4"), "--clip and --ref go together; leave both out to measure on a drawn clip"),
         (("--sizes", "97x64"), "a drawn clip is H.264 and needs an even size, got 97x64"),
         (("--sizes", "12"), "--sizes must be WIDTHxHEIGHT in pixels, such as 854x480, got '12'"),
+        (("--sizes", ","), "nothing to measure; give at least one of --sizes"),
+        (("eval", "--size", "999999x2"), "--size: sides are at most 16384 pixels, got '999999x2'"),
         (("--objects", "0"), "--objects must be numbers from 1 to 255, such as 1,10, got '0'"),
         (("--objects", ""), "--objects must be numbers from 1 to 255, such as 1,10, got ''"),
         (("--presets", ","), "nothing to measure; name at least one preset in --presets"),

@@ -457,7 +457,7 @@ def test_refusals_of_paths(tmp_path: Path) -> None:
     long = refusal("x" * 5000)
     assert long == f"{'x' * 200}… (5000 characters): cannot be opened: File name too long; check the path"
     assert refusal(["x" * 5000]).startswith(f"{'x' * 200}… (5000 characters): no such file; ")
-    assert refusal("~nobody-at-all/clip.mp4").startswith("~nobody-at-all/clip.mp4: cannot be opened: ")
+    assert refusal("~nobody-at-all/clip.mp4").startswith("~nobody-at-all/clip.mp4: no such file or folder; ")
     (folder := tmp_path / "empty").mkdir()
     assert refusal(folder).startswith(f"{folder}: no images in this folder (looked for .avif")
     assert refusal(folder / "*.png") == f"{folder}/*.png: no file matches this pattern"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vos.errors import ReferenceInputError
+from vos.paths import expanded
 from vos.references.masks import UnderstoodMask, read_mask
 from vos.references.types import BoxPrompt, Click, MaskReference
 
@@ -76,9 +77,10 @@ def _split_mask(text: str) -> tuple[int, str, int | None]:
     if not text.strip():
         raise ReferenceInputError(f"mask '' is not of the form {_MASK_FORM}, for example mask.png or 12:mask.png:2")
     readings = list(_readings(text))
-    for reading in readings:
-        if _exists(reading[1]):
-            return reading
+    for frame, path, object_id in readings:
+        for there in dict.fromkeys((path, str(expanded(path)))):
+            if _exists(there):
+                return frame, there, object_id
     _, path, _ = readings[-1]
     seen = "" if path == text else f" (from {text!r})"
     raise ReferenceInputError(f"mask file {path!r} does not exist{seen}: the form is {_MASK_FORM}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Sequence, Sized
+from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,8 @@ IMAGE_SUFFIXES = frozenset({
     ".tga", ".tif", ".tiff", ".webp",
 })
 # fmt: on
+# Pillow's formats that may hold several pictures which are frames.
+_SEVERAL = frozenset({"PNG", "TIFF", "WEBP"})
 
 
 def natural_key(path: Path) -> tuple[list[list[str | int]], str]:
@@ -37,15 +40,21 @@ def read_image(path: Path, *, upright: bool = True) -> np.ndarray:
     Raises:
         SourceError: if the file is not an image, is damaged, or holds floating-point values.
     """
+    with _readable(f"{path}"), Image.open(path) as opened:
+        return _rgb(ImageOps.exif_transpose(opened) if upright else opened, f"{path}")
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """SourceError for whatever Pillow's readers raise."""
     try:
-        with Image.open(path) as opened:
-            return _rgb(ImageOps.exif_transpose(opened) if upright else opened, f"{path}")
+        yield
     except SourceError:
         raise
-    except Exception as error:  # Pillow's readers raise whatever their libraries do.
+    except Exception as error:  # whatever their libraries do
         lines = str(error).splitlines() or [type(error).__name__]
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else lines[0]
-        raise SourceError(f"{path}: cannot be read as an image: {reason}") from error
+        raise SourceError(f"{name}: cannot be read as an image: {reason}") from error
 
 
 def _rgb(image: Image.Image, name: str) -> np.ndarray:
@@ -71,6 +80,44 @@ class ImageSource(Source):
         for index, path in enumerate(self._paths):
             image = partial(read_image, path, upright=self.reading.autorotate)
             yield Pending(index, image, time=None, name=path.name)
+
+
+def count_pages(path: Path) -> int:
+    """How many pictures of one size an image file holds: pages of a TIFF, frames of an animated PNG or WebP.
+
+    1 for all other files: what a photograph holds besides itself are previews, and what cannot be read says so later.
+    """
+    try:
+        with Image.open(path) as opened:
+            count = getattr(opened, "n_frames", 1) if opened.format in _SEVERAL else 1
+            size = opened.size
+            if opened.format == "TIFF":
+                for page in range(1, count):
+                    opened.seek(page)
+                    if opened.size != size:
+                        return 1
+            return int(count)
+    except Exception:  # Pillow's readers raise whatever their libraries do.
+        return 1
+
+
+class PagesSource(Source):
+    """The pictures in one image file (see `count_pages`); they have no time."""
+
+    def __init__(self, path: Path, count: int, *, rate: Fraction, reading: Reading) -> None:
+        self._path, self._count = path, count
+        super().__init__(path.name, rate=rate, frame_count=count, frame_count_exact=True, origin=path, reading=reading)
+
+    def _read(self) -> Generator[Pending, None, None]:
+        with Image.open(self._path) as opened:
+            for page in range(self._count):
+                yield Pending(page, partial(self._page, opened, page), time=None, name=str(page))
+
+    def _page(self, opened: Image.Image, page: int) -> np.ndarray:
+        name = f"{self._path}: picture {page}"
+        with _readable(name):
+            opened.seek(page)
+            return _rgb(ImageOps.exif_transpose(opened) if self.reading.autorotate else opened, name)
 
 
 class ArraySource(Source):

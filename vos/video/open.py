@@ -19,7 +19,7 @@ from vos.errors import SourceError
 from vos.paths import expanded
 from vos.video.container import VideoSource
 from vos.video.decord_reader import DecordSource
-from vos.video.images import IMAGE_SUFFIXES, ArraySource, ImageSource, natural_key
+from vos.video.images import IMAGE_SUFFIXES, ArraySource, ImageSource, PagesSource, count_pages, natural_key
 from vos.video.live import LiveSource
 from vos.video.opening import STDIN, Opened, open_camera, open_file, open_pipe
 from vos.video.reading import EVERYTHING, Reading
@@ -163,6 +163,9 @@ def _open_file(path: Path, how: _How) -> Source:
     if path.stat().st_size == 0:
         raise SourceError(f"{path}: the file is empty (0 bytes)")
     if path.suffix.lower() in IMAGE_SUFFIXES:
+        count = count_pages(path)
+        if count > 1:
+            return PagesSource(path, count, rate=how.rate, reading=how.reading)
         return how.images([path], path.name, path)
     if how.reading.reader == "decord":
         if not how.reading.autorotate:

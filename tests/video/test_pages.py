@@ -1,0 +1,68 @@
+"""Several pictures in one image file, and what beside images lies in a folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.video.clips import number_of, numbered
+from vos.errors import SourceError
+from vos.video import Reading, open_source
+
+
+@pytest.mark.parametrize("name", ["stack.tif", "moving.png", "moving.webp"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_several_pictures_in_one_file(tmp_path: Path, name: str, mode: str) -> None:
+    first, *others = (Image.fromarray(image).convert(mode) for image in numbered(6))
+    more = {} if name.endswith(".tif") else {"duration": 40, "lossless": True}
+    first.save(tmp_path / name, save_all=True, append_images=others, **more)
+    with open_source(tmp_path / name) as source:
+        assert (source.frame_count, source.frame_count_exact, source.origin) == (6, True, tmp_path / name)
+        frames = list(source)
+    assert [number_of(frame.image) for frame in frames] == list(range(6))
+    assert [frame.index for frame in frames] == list(range(6))
+    with open_source(tmp_path / name, reading=Reading(start=1, end=5, every=2)) as source:
+        assert [number_of(frame.image) for frame in source] == [1, 3, 5]
+
+
+def test_a_stack_of_sixteen_bits(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((8, 10), 257 * 40 * k, np.uint16)) for k in range(4)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    with open_source(tmp_path / "stack.tif") as source:
+        assert [int(frame.image.max()) for frame in source] == [0, 40, 80, 120]
+
+
+def test_previews_are_no_frames(tmp_path: Path) -> None:
+    picture = Image.fromarray(numbered(6)[5])
+    small = picture.resize((24, 16))
+    picture.save(tmp_path / "photo.tif", save_all=True, append_images=[small])
+    picture.save(tmp_path / "photo.jpg", format="MPO", save_all=True, append_images=[small])
+    for name in ("photo.tif", "photo.jpg"):
+        with open_source(tmp_path / name) as source:
+            assert [number_of(frame.image) for frame in source] == [5], name
+
+
+def test_a_damaged_stack_says_where(tmp_path: Path) -> None:
+    first, *others = (Image.fromarray(image) for image in numbered(6))
+    first.save(tmp_path / "moving.webp", save_all=True, append_images=others, lossless=True)
+    data = (tmp_path / "moving.webp").read_bytes()
+    (tmp_path / "cut.webp").write_bytes(data[: len(data) * 2 // 3])
+    with (
+        pytest.raises(SourceError, match=r"cut\.webp.*cannot be read as an image"),
+        open_source(tmp_path / "cut.webp") as s,
+    ):
+        list(s)
+
+
+def test_only_files_are_frames_of_a_folder(tmp_path: Path) -> None:
+    for k, image in enumerate(numbered(2)):
+        Image.fromarray(image).save(tmp_path / f"{k}.png")
+    (tmp_path / "2.png").mkdir()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "3.png")
+    with open_source(tmp_path) as source:
+        assert [number_of(frame.image) for frame in source] == [0, 1]
