@@ -46,14 +46,9 @@ def test_names(track, vos: Vos, tmp_path: Path) -> None:
     assert ":100:.mp4: no such file" in track(source=tmp_path / ":100:.mp4")
     long = tmp_path / ("x" * 300)
     assert "File name too long" in track(source=long)
-    assert "File name too long" in track(ref=f"{long}.png")
+    assert "does not exist: the form is" in track(ref=f"{long}.png")
     assert "File name too long" in track(out=long)
-    for command in (
-        ("export", long, "--to", "csv"),
-        ("eval", long, "--davis", long),
-        ("compose", long, "--davis", tmp_path),
-    ):
-        assert str(long)[:150] in vos(*command).error
+    assert "File name too long" in vos("export", long, "--to", "csv").error
 
 
 def test_sources_that_would_be_written_over(track, vos: Vos, scene: Scene, tmp_path: Path) -> None:

@@ -52,10 +52,10 @@ def scores(tokens: torch.Tensor, cells: torch.Tensor, *, onednn: bool) -> torch.
     """Products of each row's tokens (n, A, C), few, and cells (n, P, C), many -> (n, A, P).
 
     Args:
-        onednn: that one row goes that way, here and below.
+        onednn: whether they may go that way, row by row; here and below.
     """
-    if onednn and _gains(tokens, cells, rows=len(tokens)):
-        return _rows(cells[0], tokens[0]).T.contiguous()[None]
+    if onednn and _gains(tokens, cells):
+        return torch.stack([_rows(own, few).T for few, own in zip(tokens, cells, strict=True)])
     if len(tokens) == 1:  # of which a batched product in half precision takes three times as long on a CPU
         return F.linear(tokens[0], cells[0])[None]
     return tokens @ cells.transpose(1, 2)
@@ -63,8 +63,9 @@ def scores(tokens: torch.Tensor, cells: torch.Tensor, *, onednn: bool) -> torch.
 
 def sums(weights: torch.Tensor, cells: torch.Tensor, *, onednn: bool) -> torch.Tensor:
     """Each row's sums of cells (n, P, C), many, with weights (n, A, P), few -> (n, A, C)."""
-    if onednn and _gains(weights, cells, rows=len(weights)):
-        return _convolved(cells[..., None], weights[0])[..., 0]
+    if onednn and _gains(weights, cells):
+        parts = [_convolved(own[None, ..., None], few) for few, own in zip(weights, cells, strict=True)]
+        return torch.cat(parts)[..., 0]
     return weights @ cells
 
 
@@ -76,9 +77,13 @@ def spread(
     Returns:
         (n, P, C): `into` if it is given, which may be the cells.
     """
-    if onednn and _gains(weights, tokens, rows=len(tokens)):
-        return torch.add(cells, _rows(weights[0].T.contiguous(), tokens[0].T), out=into)
-    return torch.baddbmm(cells.expand(len(tokens), -1, -1), weights.transpose(1, 2), tokens, out=into)
+    shape = len(tokens), *cells.shape[1:]
+    if not (onednn and _gains(weights, tokens)):
+        return torch.baddbmm(cells.expand(shape), weights.transpose(1, 2), tokens, out=into)
+    given = cells.new_empty(shape) if into is None else into
+    for row, own in enumerate(cells.expand(shape)):
+        torch.add(own, _rows(weights[row].T.contiguous(), tokens[row].T), out=given[row])
+    return given
 
 
 def _rows(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
@@ -94,7 +99,7 @@ def _convolved(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None 
     return torch.mkldnn_convolution(x, weight[:, :, None, None], bias, (0, 0), (1, 1), (1, 1), 1)
 
 
-def _gains(x: torch.Tensor, weight: torch.Tensor, rows: int = 1) -> bool:
-    single = rows == 1 and x.dtype is weight.dtype is torch.float32 and not torch.is_autocast_enabled("cpu")
+def _gains(x: torch.Tensor, weight: torch.Tensor) -> bool:
+    single = x.dtype is weight.dtype is torch.float32 and not torch.is_autocast_enabled("cpu")
     on_cpu = x.device.type == "cpu" and x.numel() > 0
     return _HERE and single and on_cpu and not torch.compiler.is_compiling()
