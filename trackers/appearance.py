@@ -131,7 +131,9 @@ def solved(gram: torch.Tensor, target: torch.Tensor, damping: float) -> torch.Te
     gram, one = gram.to(here), torch.eye(len(gram), device=here)
     factor, failed = torch.linalg.cholesky_ex(gram + damping * one)
     if failed:
-        factor = torch.linalg.cholesky(gram + (damping - torch.linalg.eigvalsh(gram)[0].clamp(max=0)) * one)
+        eigenvalues = torch.linalg.eigvalsh(gram)
+        lowest = eigenvalues[0].clamp(max=0) - len(gram) * torch.finfo(gram.dtype).eps * eigenvalues[-1]
+        factor = torch.linalg.cholesky(gram + (damping - lowest) * one)
     return torch.cholesky_solve(target.to(here), factor).to(target.device)
 
 

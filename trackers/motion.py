@@ -46,12 +46,12 @@ class Grid:
 
     def averaged(self, shares: np.ndarray, cells: tuple[int, int]) -> np.ndarray:
         """Shares of places, float32, averaged over what of each cell is no padding: float32, (h, w) as `cells`."""
-        ratio, (rows, columns), (h, w) = self._ratio, self.covered, cells
-        sums = shares[: h * ratio, : w * ratio].reshape(h, ratio, w, ratio).sum(axis=(1, 3))
-        down, across = (
-            np.clip(n - ratio * np.arange(of), 1, ratio) for n, of in zip((rows, columns), cells, strict=True)
-        )
-        return np.asarray(sums / np.outer(down, across), dtype=np.float32)
+        (rows, columns), ratio = self.covered, self._ratio
+        # A cell that shows so little of the frame that none of its places does is as its neighbour's last place.
+        lack = [(0, n * ratio - of) for n, of in zip(cells, (rows, columns), strict=True)]
+        whole = np.pad(shares[:rows, :columns], [(0, max(0, more)) for _, more in lack], mode="edge")
+        h, w = cells
+        return np.asarray(whole.reshape(h, ratio, w, ratio).mean(axis=(1, 3)), dtype=np.float32)
 
     def grey(self, image: np.ndarray) -> np.ndarray:
         """A frame, uint8 RGB (H, W, 3), as flow reads it: uint8, `_FINER` times the covered grid."""

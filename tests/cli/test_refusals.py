@@ -42,6 +42,7 @@ def test_names(track, vos: Vos, tmp_path: Path) -> None:
     assert "mask file '~nosuch/mask.png' does not exist" in track(ref="~nosuch/mask.png")
     assert "~nosuch/sam.pt" in track("--weights", "~nosuch/sam.pt")
     assert "no\\nsuch.mp4: no such file" in track(source=tmp_path / "no\nsuch.mp4")
+    assert "a\u3000b\u202fc.mp4: no such file" in track(source=tmp_path / "a\u3000b\u202fc.mp4")
     assert "\\x1b7.mp4: no such file" in track(source=tmp_path / "\x1b7.mp4")
     assert ":100:.mp4: no such file" in track(source=tmp_path / ":100:.mp4")
     long = tmp_path / ("x" * 300)

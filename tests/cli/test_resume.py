@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.cli.conftest import Ended, Vos
 from tests.cli.resumed import Runner, draw
@@ -21,6 +22,7 @@ from vos.results.files import PartFile
 from vos.results.journal import FOLDER
 from vos.results.plain import pack, unpack
 from vos.types import Frame, FrameResult
+from vos.video import open_source
 
 EVERYTHING = "masks,overlay,json,alpha8,csv,coco"
 
@@ -36,9 +38,9 @@ def track(vos: Vos, light: None, tmp_path: Path) -> Callable[..., Ended]:
     """`vos track` on a drawn clip of 18 frames, into a folder of tmp_path."""
     video, first, second = draw(tmp_path, 18)
 
-    def run(out: str, *more: object) -> Ended:
+    def run(out: str, *more: object, source: Path = video) -> Ended:
         given = ("--ref", f"{first}:1", "--ref", f"7:{second}:2", "--preset", "persam-f", "--set", "fit.steps=20")
-        return vos("track", video, *given, "-o", tmp_path / out, "--save", EVERYTHING, "--keep-every", "4", *more)
+        return vos("track", source, *given, "-o", tmp_path / out, "--save", EVERYTHING, "--keep-every", "4", *more)
 
     return run
 
@@ -166,6 +168,10 @@ def test_what_there_is_to_resume(track: Callable[..., Ended], fail: Callable[...
         error = track("new", "--resume", *more).error
         assert "holds the finished results of another run: it had" in error
         assert error.endswith("give the same again, or track again with --overwrite")
+    moved = tmp_path / "moved" / "clip.mp4"
+    moved.parent.mkdir()
+    shutil.copy(tmp_path / "clip.mp4", moved)
+    assert "finished already" in track("new", "--resume", source=moved).out
     assert "already holds results" in track("new", "--resume", "--save", "masks,json,npz").error
     (tmp_path / "new/coco.json").unlink()
     assert "already holds results" in track("new", "--resume").error
@@ -279,3 +285,39 @@ def test_killed_at_random_moments_again_and_again(tmp_path: Path, preset: str, t
     print(f"{rounds} runs, killed {kills} times")
     assert kills >= rounds
     assert "Traceback" not in runner.log.read_text()
+
+
+def test_results_beside_the_frames(vos: Vos, light: None, stopping: Callable[[int], None], tmp_path: Path) -> None:
+    """The folder of images takes the results too: tracked, resumed, converted, tracked again."""
+    video, first, _ = draw(tmp_path, 5)
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    with open_source(video) as source:
+        for frame in source:
+            Image.fromarray(frame.image).save(frames / f"{frame.index}.png")
+    before = contents(frames)
+    given = ("track", frames, "--ref", first, "--preset", "persam", "-o", frames, "--keep-every", "2", "-q")
+    stopping(3)
+    with pytest.raises(RuntimeError, match="a worker gave up"):
+        vos(*given)
+    for more in (("--resume",), ("--overwrite",), ("--resume",)):
+        ended = vos(*given, *more)
+        assert ended.code == 0, ended.err
+        assert len(list((frames / "masks").iterdir())) == 5
+    assert vos("export", frames, "--to", "overlay,csv", "--overwrite", "-q").code == 0
+    assert before.items() <= contents(frames).items()
+
+
+def test_what_was_never_finished_is_not_finished(
+    vos: Vos, light: None, stopping: Callable[[int], None], tmp_path: Path
+) -> None:
+    """A run that keeps nothing to go on with."""
+    video, first, _ = draw(tmp_path, 5)
+    given = ("track", video, "--ref", first, "--preset", "persam", "-o", tmp_path / "out", "-q")
+    stopping(3)
+    with pytest.raises(RuntimeError, match="a worker gave up"):
+        vos(*given, "--save", "masks,json")
+    shutil.rmtree(tmp_path / "out" / FOLDER)
+    ended = vos(*given, "--save", "masks", "--resume")
+    assert ended.code == 2
+    assert "already holds results" in ended.err

@@ -186,6 +186,27 @@ def test_a_full_disk_behind_the_lines_stops_nothing(scene: Scene, checkpoint: Pa
     assert refused.returncode == 2
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell's way to close streams")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(tmp_path: Path, closed: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for source in ("nosuch.mp4", "pipe"):
+        writer = subprocess.Popen(["sh", "-c", "echo no video > pipe"], cwd=tmp_path)
+        ended = subprocess.run(
+            ["sh", "-c", f"{VOS} track {source} --click 1,1 {closed}"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        writer.kill()
+        writer.wait()
+        assert ended.returncode == 2, ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert len(ended.stderr.splitlines()) == (0 if "2>&-" in closed else 1)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode there")
 def test_a_file_name_that_is_not_text(scene: Scene, checkpoint: Path, tmp_path: Path) -> None:
     name = scene.video.rename(tmp_path / os.fsdecode(b"one\xe9.mp4"))

@@ -500,7 +500,7 @@ def test_what_an_answer_has_beyond_belief_is_not_carried_with_it() -> None:
     assert second.max() == 6, "what is its own stays"
 
 
-@given(st.integers(3, 8), st.integers(3, 16))
+@given(st.integers(1, 8), st.integers(1, 16))
 def test_cells_that_show_the_frame_in_part_know_what_is_in_them(low: int, wide: int) -> None:
     """The last row of cells is less than half full: all that is on it is an object along the lower edge."""
     size = 16 * 5 + low, 16 * 7 + wide
@@ -512,11 +512,13 @@ def test_cells_that_show_the_frame_in_part_know_what_is_in_them(low: int, wide: 
     shares = grid.averaged(grid.shares(mask), image.covered_size)
     whole = np.zeros((6, 8), np.float32)
     whole[5, 2:4] = 1
-    np.testing.assert_allclose(shares, whole, atol=0.5)
+    np.testing.assert_allclose(grid.averaged(grid.shares(np.ones(size, bool)), image.covered_size), 1, atol=1e-5)
+    if low > 2:  # or no place has it
+        np.testing.assert_allclose(shares, whole, atol=0.5)
     tracker = MemoryTracker(MemorySettings())
     tracker.add(1, Frame(0, np.zeros((*size, 3), np.uint8)), Features(image, image), mask)
     (known,) = tracker._objects.values()
-    assert known.view.shape == (2, 5)
+    assert known.view.shape[0] >= 1
     assert known.reference.own_mean.any()
 
 

@@ -66,3 +66,14 @@ def test_only_files_are_frames_of_a_folder(tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "3.png")
     with open_source(tmp_path) as source:
         assert [number_of(frame.image) for frame in source] == [0, 1]
+    (tmp_path / "4.png").symlink_to(tmp_path / "gone.png")
+    with open_source(tmp_path) as source, pytest.raises(SourceError, match=r"4\.png: cannot be read"):
+        list(source)
+
+
+def test_a_picture_beside_an_animation_is_no_frame(tmp_path: Path) -> None:
+    alone, *frames = (Image.fromarray(image) for image in numbered(4))
+    alone.save(tmp_path / "moving.png", save_all=True, append_images=frames, default_image=True)
+    with open_source(tmp_path / "moving.png") as source:
+        assert source.frame_count == 3
+        assert [(frame.index, number_of(frame.image)) for frame in source] == [(0, 1), (1, 2), (2, 3)]

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import typer
 
-from vos.cli.console import stderr
+from vos.cli.console import printable, stderr
 from vos.cli.report import tell
 from vos.errors import ReferenceInputError, SourceError, VosError
 from vos.paths import expanded
+from vos.results import KINDS
+from vos.results.kinds import targets
 from vos.video.images import IMAGE_SUFFIXES, natural_key
 
 FAILED = 1
@@ -113,7 +115,7 @@ def run_all(jobs: Sequence[Job], run: Callable[[Job], None], *, quiet: bool) -> 
                 raise
             except Exception as error:
                 failed.append(f"{job.source}: {_reason(job.source, error)}")
-                stderr.print(f"vos: error: {failed[-1]}", markup=False)
+                stderr.print(f"vos: error: {printable(failed[-1])}", markup=False)
     finally:
         left = len(jobs) - done - len(failed)
         parts = [f"{done} done", f"{len(failed)} failed", *([f"{left} not begun or not finished"] if left else [])]
@@ -146,7 +148,8 @@ def _videos_of(path: Path) -> list[Path]:
     """The videos, and folders of images, in a folder; of a folder that holds images alone, and of a file, none."""
     try:
         if path.is_dir():
-            found = [p for p in path.iterdir() if not p.name.startswith(".")]
+            own = _results_in(path)
+            found = [p for p in path.iterdir() if not p.name.startswith(".") and p.name not in own]
         elif has_magic(str(path)) and not path.exists():
             found = [Path(name) for name in glob(str(path), recursive=True)]  # noqa: PTH207 - takes absolute patterns
             return sorted((p for p in found if _is_video(p)), key=natural_key)
@@ -158,6 +161,11 @@ def _videos_of(path: Path) -> list[Path]:
         return sorted([*videos, *(p for p in found if p.is_dir() and _holds_images(p))], key=natural_key)
     except OSError:
         return []  # opening it as a source says what is wrong
+
+
+def _results_in(folder: Path) -> set[str]:
+    """What `vos` writes, where it has written into a folder."""
+    return {target.name for target in targets()} if (folder / KINDS["json"].target.name).is_file() else set()
 
 
 def _is_video(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import unicodedata
 from io import TextIOWrapper
 from types import TracebackType
 from typing import IO, Any
@@ -34,8 +35,13 @@ def let_go(stream: IO[str]) -> None:
 
 
 def printable(text: str) -> str:
-    """In one line, and nothing that a terminal would obey: file names may hold anything."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    """In one line, and nothing that a terminal would obey: file names may hold anything. Spaces of all kinds stay."""
+
+    def shown(c: str) -> str:
+        kept = c.isprintable() or unicodedata.category(c) == "Zs"
+        return c if kept else c.encode("unicode_escape", "surrogatepass").decode()
+
+    return "".join(map(shown, text))
 
 
 for _stream in (sys.stdout, sys.stderr):

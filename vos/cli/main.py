@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def _refuse(text: str) -> NoReturn:
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None where it was closed
         try:
             stream.flush()
         except OSError:

@@ -72,9 +72,10 @@ class Recorded:
                 self._met[key] += 1
                 if self._met[key] <= self._patience:
                     return self._work(*(one.to(self._device) for one in given))
-                try:
+                with suppress(torch.OutOfMemoryError):
                     recording = self._record(key, given)
-                except torch.OutOfMemoryError:
+                # Only here is what the failure held free again.
+                if recording is None:
                     # Recordings have memory of their own. What there was room for so far goes on as it is.
                     self._met[key] = -_AGAIN
                     return self._work(*(one.to(self._device) for one in given))

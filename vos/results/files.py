@@ -197,8 +197,11 @@ def check_folder(
 
 def _replaced(origin: Path, out: Path, targets: Sequence[Target]) -> bool:
     """Whether a source, a file or a folder of images, is among what would be replaced."""
-    files = [file for target in targets for file in target.files(out)]
-    return origin in [out / target.name for target in targets] or any(origin in (f, f.parent) for f in files)
+    return any(
+        origin == out / target.name
+        or any(origin == file or (target.own is not None and origin == file.parent) for file in target.files(out))
+        for target in targets
+    )
 
 
 def remove_results(out: Path, targets: Sequence[Target]) -> None:

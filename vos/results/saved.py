@@ -24,6 +24,13 @@ from vos.video.reading import Reading, moment_text, parse_moment
 
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 _MAX_SIDE = 65_536
+# In which finished results may differ: where they were computed, where the source lay, and how it was counted.
+_NO_MATTER = (
+    ("settings", "device"),
+    ("source", "given"),
+    ("source", "frame_count"),
+    ("source", "frame_count_exact"),
+)
 
 
 @dataclass(frozen=True)
@@ -206,7 +213,7 @@ def is_finished(out: Path, save: Sequence[str]) -> bool:
     wanted = kinds_of(save)
     if is_kept(out) or not all(kind.target.files(out) for kind in wanted):
         return False
-    return KINDS["json"] not in wanted or _read_track(out).get("complete") is True
+    return not (out / KINDS["json"].target.name).is_file() or _read_track(out).get("complete") is True
 
 
 def check_finished(out: Path, run: Run) -> None:
@@ -221,8 +228,7 @@ def check_finished(out: Path, run: Run) -> None:
     wanted = json.loads(dump(head(run)))
     found = {name: track.get(name) for name in ("source", "references", "first_number", "settings")}
     for record in (found, wanted):
-        # Where it was computed is no matter; how long a source is said to be depends on how it was counted.
-        for section, name in (("settings", "device"), ("source", "frame_count"), ("source", "frame_count_exact")):
+        for section, name in _NO_MATTER:
             if isinstance(facts := record.get(section), dict):
                 facts.pop(name, None)
     other = difference(found, {name: wanted[name] for name in found})

@@ -96,9 +96,14 @@ def count_pages(path: Path) -> int:
                     opened.seek(page)
                     if opened.size != size:
                         return 1
-            return int(count)
+            return int(count) - _first_page(opened)
     except Exception:  # Pillow's readers raise whatever their libraries do.
         return 1
+
+
+def _first_page(opened: Image.Image) -> int:
+    """An animated PNG may begin with a picture for programs that show one alone, which is no frame."""
+    return int(getattr(opened, "default_image", False))
 
 
 class PagesSource(Source):
@@ -110,8 +115,9 @@ class PagesSource(Source):
 
     def _read(self) -> Generator[Pending, None, None]:
         with Image.open(self._path) as opened:
-            for page in range(self._count):
-                yield Pending(page, partial(self._page, opened, page), time=None, name=str(page))
+            first = _first_page(opened)
+            for index in range(self._count):
+                yield Pending(index, partial(self._page, opened, first + index), time=None, name=str(index))
 
     def _page(self, opened: Image.Image, page: int) -> np.ndarray:
         name = f"{self._path}: picture {page}"

@@ -142,7 +142,12 @@ def _open_folder(folder: Path, how: _How) -> Source:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return (
+        path.suffix.lower() in IMAGE_SUFFIXES
+        and not path.name.startswith(".")
+        and not path.is_dir()
+        and not path.is_fifo()
+    )
 
 
 def _open_glob(pattern: Path, how: _How) -> Source:

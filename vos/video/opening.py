@@ -86,7 +86,7 @@ class Pipe:
 
     def close(self) -> None:
         """Close the stream, which nobody reads any more; standard input is not ours to close."""
-        if self._stream is not sys.stdin.buffer:
+        if self._stream is not getattr(sys.stdin, "buffer", None):
             self._stream.close()
 
     def check(self) -> None:
