@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vos.cli.console import stderr, stdout
+from vos.cli.track import split_names
 from vos.errors import EvaluationError
 
 from .bench import BenchResult, bench, dataset_pairs, drawn_pairs
@@ -188,7 +189,7 @@ def _cases(presets: str, changes: list[str], ways: list[list[str]]) -> Iterator[
     """Every preset in every combination of `ways`, named by what differs from the preset."""
     from vos.settings import load_settings
 
-    names = _listed(presets)
+    names = split_names(presets)
     if not names:
         raise EvaluationError("nothing to measure; name at least one preset in --presets")
     for preset, *chosen in product(names, *(way or [""] for way in ways)):
@@ -206,10 +207,10 @@ def _clips(
         raise EvaluationError("--clip and --ref go together; leave both out to measure on a drawn clip")
     if path is not None and mask is not None:
         return [given_clip(path, mask)]
-    counts = [int(text) if text.isdecimal() else 0 for text in _listed(objects)]
+    counts = [int(text) if text.isdecimal() else 0 for text in split_names(objects)]
     if not counts or not all(1 <= count <= 255 for count in counts):
         raise EvaluationError(f"--objects must be numbers from 1 to 255, such as 1,10, got {objects!r}")
-    shapes = [_size(text, "--sizes") for text in _listed(sizes)]
+    shapes = [_size(text, "--sizes") for text in split_names(sizes)]
     if not shapes:
         raise EvaluationError("nothing to measure; give at least one of --sizes")
     return [drawn_clip(folder, size, count, frames) for size, count in product(shapes, counts)]
@@ -237,11 +238,7 @@ def _finish(data: dict[str, Any], prefix: str, json_file: Path | None, out: Path
 
 
 def _changes(key: str, values: str) -> list[str]:
-    return [f"{key}={value}" for value in _listed(values)]
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    return [f"{key}={value}" for value in split_names(values)]
 
 
 def _tell(text: str, quiet: bool) -> None:

@@ -62,10 +62,7 @@ def given_clip(path: Path, mask: Path) -> BenchClip:
             source.frame_count if source.frame_count_exact or source.origin is None else count_packets(source.origin)
         )
     plan = ReferencePlan.build(as_references(mask), frame_size=size)
-    reference = np.zeros(size, np.uint8)
-    for object_id, own in plan.at(0).masks.items():
-        reference[own] = object_id
-    return BenchClip(path, reference, path.resolve().name, len(plan.ids), count)
+    return BenchClip(path, plan.at(0).index_map(size), path.resolve().name, len(plan.ids), count)
 
 
 def drawn_clip(folder: Path, size: tuple[int, int], objects: int, frames: int) -> BenchClip:

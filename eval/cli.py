@@ -23,7 +23,7 @@ from .compare_cli import compare as compare_presets
 from .compose_cli import compose_clips
 from .davis import Dataset, Task, open_dataset
 from .official import check_official
-from .options import CACHE, Changes, changes
+from .options import CACHE, Changes, changes, chosen
 from .parity import SAME_IOU, compare, reference_frames
 from .report import Report, counted, percent, write_text
 from .run import Progress as RunProgress
@@ -95,8 +95,7 @@ def evaluate(
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress and no table."),
 ) -> None:
     """Score masks on DAVIS: region J, boundary F, and their mean over objects."""
-    chosen = None if sequences is None else [name.strip() for name in sequences.split(",") if name.strip()]
-    dataset = open_dataset(davis, subset, year=year, task=task, sequences=chosen, resolution=resolution)
+    dataset = open_dataset(davis, subset, year=year, task=task, sequences=chosen(sequences), resolution=resolution)
     if plot is not None:
         from .plots import require_matplotlib
 
@@ -145,8 +144,7 @@ def parity(
     A sequence agrees if the mean IoU of the masks is at least 0.98, or if its J&F is at most 1.5 under the reference's;
     exit code 1 if one does not.
     """
-    chosen = None if sequences is None else [name.strip() for name in sequences.split(",") if name.strip()]
-    dataset = open_dataset(davis, sequences=chosen)
+    dataset = open_dataset(davis, sequences=chosen(sequences))
     for name in dataset.names:
         reference_frames(reference, name)  # before anything is tracked
     _track(dataset, results, preset, changes(override, cache), None, overwrite=False, quiet=quiet)

@@ -11,13 +11,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from vos.cli.console import stderr, stdout
+from vos.cli.track import split_names
 from vos.errors import EvaluationError
 
 from .compare import compare as run_comparison
 from .compare import hold_entry, preset_entries
 from .compare_report import Comparison
 from .davis import open_dataset
-from .options import CACHE, changes
+from .options import CACHE, changes, chosen
 from .report import counted, percent, write_text
 from .run import Progress
 
@@ -61,7 +62,7 @@ def compare(
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress and no table."),
 ) -> None:
     """Run presets on the same DAVIS frames: quality, speed and what was lost, in one table."""
-    dataset = open_dataset(davis, subset, year=year, sequences=_names(sequences), resolution=resolution)
+    dataset = open_dataset(davis, subset, year=year, sequences=chosen(sequences), resolution=resolution)
     unknown = [name for name in video if name not in dataset.names]
     if unknown:
         raise EvaluationError(f"--video {unknown[0]}: not among the sequences compared: {', '.join(dataset.names)}")
@@ -69,7 +70,7 @@ def compare(
         from .plots import require_matplotlib
 
         require_matplotlib()
-    entries = (hold_entry(dataset), *preset_entries(_names(presets) or [], changes(override, cache), dataset))
+    entries = (hold_entry(dataset), *preset_entries(split_names(presets), changes(override, cache), dataset))
     folder = out or Path(f"{davis.resolve().name}-compare")
     began = time.monotonic()
     found = []
@@ -95,10 +96,6 @@ def compare(
         _say(f"wrote {folder / PAGE}", quiet)
     if json_file != "-" and not quiet:
         _show(comparison, time.monotonic() - began)
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _write(comparison: Comparison, csv_file: Path | None, json_file: str | None) -> None:

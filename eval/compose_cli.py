@@ -11,6 +11,7 @@ from vos.cli.console import stderr, stdout
 
 from .compose import compose, matching
 from .davis import open_dataset
+from .options import chosen
 from .report import counted
 
 
@@ -24,8 +25,7 @@ def compose_clips(
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
     """Compose clips of several objects with exact truth: side by side, over each other, hidden, away for a while."""
-    chosen = None if sequences is None else [name.strip() for name in sequences.split(",") if name.strip()]
-    made = matching(open_dataset(davis, year=2016, sequences=chosen, resolution=resolution), only, frames)
+    made = matching(open_dataset(davis, year=2016, sequences=chosen(sequences), resolution=resolution), only, frames)
     count = sum(compose(progress(made, "composing", console=stderr, transient=True, disable=quiet), out, resolution))
     if not quiet:
         stdout.print(

@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from vos.cli.track import split_names
+
 # Changes to settings, as `vos.settings.load_settings` takes them.
 Changes = Iterable[str | tuple[str, Any]]
 
@@ -17,6 +19,11 @@ CACHE = typer.Option(
     metavar="FOLDER",
     help="When tracking: keep embeddings there, rounded to half precision; repeated runs skip the encoder.",
 )
+
+
+def chosen(sequences: str | None) -> list[str] | None:
+    """The names that `--sequences` gives; None for all of the set."""
+    return None if sequences is None else split_names(sequences)
 
 
 def changes(overrides: Iterable[str], cache: Path | None) -> Changes:

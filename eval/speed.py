@@ -134,7 +134,12 @@ class Bench:
         )
 
     def check(self, clip: BenchClip, latency: int = 0, found: int | None = None) -> None:
-        """EvaluationError if a clip is known to be too short, or has so many frames."""
+        """EvaluationError for a clip that is known to be too short.
+
+        Args:
+            latency: frames that the tracker looks ahead.
+            found: how many frames there were; None before it is read.
+        """
         needed, count = EDGE + self._frames + 1 + EDGE + latency, clip.frames if found is None else found
         if count is not None and count < needed:
             raise EvaluationError(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from trackers.appearance import Cells, likeness, solved
+from trackers.appearance import Cells, likeness, ridge
 from vos.hypotheses import of_others
 
 # An object that is this unlikely at a place, in log-odds, does not compete for it.
@@ -28,7 +28,7 @@ def told_apart(own: Sequence[tuple[torch.Tensor, torch.Tensor]], damping: float)
         damping: as of the classifier of one object.
     """
     grams, means = zip(*own, strict=True)
-    return solved(torch.stack(grams).sum(0), torch.stack(means, dim=1), damping * len(own)).T
+    return ridge(torch.stack(grams).sum(0), torch.stack(means, dim=1), damping * len(own)).T
 
 
 def ahead(cells: Cells, weights: torch.Tensor) -> torch.Tensor:

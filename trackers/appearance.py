@@ -120,12 +120,21 @@ class Sums:
 
 def solve(sums: Sums, damping: float) -> torch.Tensor:
     """The classifier's weights, float32 (D + 1,): (x' W x + damping I)^-1 x' W y."""
-    return solved(sums.gram, sums.target[:, None], damping)[:, 0]
+    return ridge(sums.gram, sums.target[:, None], damping)[:, 0]
 
 
-def solved(gram: torch.Tensor, target: torch.Tensor, damping: float) -> torch.Tensor:
-    """(gram + damping I)^-1 target, float32 (D, K), of sums float32 (D, D), the damping enlarged by what an eigenvalue
-    is below 0, which in half precision it may be; target float32 (D, K)."""
+def ridge(gram: torch.Tensor, target: torch.Tensor, damping: float) -> torch.Tensor:
+    """Ridge regression from its sums: (gram + damping I)^-1 target.
+
+    Args:
+        gram: float32 (D, D), symmetric. Sums in half precision may have eigenvalues below 0, by which the damping is
+            then enlarged.
+        target: float32 (D, K).
+        damping: above 0.
+
+    Returns:
+        float32 (D, K).
+    """
     # Not every PyTorch has these for Apple's devices; the sums are small.
     here = gram.device if gram.device.type != "mps" else torch.device("cpu")
     gram, one = gram.to(here), torch.eye(len(gram), device=here)

@@ -49,7 +49,7 @@ class Grid:
         (rows, columns), ratio = self.covered, self._ratio
         # A cell that shows so little of the frame that none of its places does is as its neighbour's last place.
         lack = [(0, n * ratio - of) for n, of in zip(cells, (rows, columns), strict=True)]
-        whole = np.pad(shares[:rows, :columns], [(0, max(0, more)) for _, more in lack], mode="edge")
+        whole = np.pad(shares[:rows, :columns], lack, mode="edge")
         h, w = cells
         return np.asarray(whole.reshape(h, ratio, w, ratio).mean(axis=(1, 3)), dtype=np.float32)
 

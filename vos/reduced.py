@@ -70,11 +70,9 @@ def _reduced_plan(plan: ReferencePlan, small: tuple[int, int]) -> ReferencePlan:
     pointers = [given for given in plan.references if not isinstance(given, MaskReference)]
     references = [_reduce(given, plan.frame_size, small) for given in pointers]
     for frame in plan.frames:
-        index_map = np.zeros(plan.frame_size, np.uint8)
-        for object_id, mask in plan.at(frame).masks.items():
-            index_map[mask] = object_id
-        if index_map.any():
-            references.append(MaskReference(frame, _reduce_mask(index_map, small)))
+        given = plan.at(frame)
+        if given.masks:
+            references.append(MaskReference(frame, _reduce_mask(given.index_map(plan.frame_size), small)))
     return ReferencePlan.build(references, frame_size=small)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tests.trackers.scenes import result, texture
-from trackers.appearance import Cells, Sums, likeness, solve, solved
+from trackers.appearance import Cells, Sums, likeness, ridge, solve
 from trackers.belief import belief, rivals
 from trackers.memory import RATIO, MemoryTracker
 from trackers.memory_settings import MemorySettings
@@ -548,6 +548,6 @@ def test_sums_that_rounding_left_without_a_solution_have_one(lowest: float) -> N
     axes = torch.linalg.qr(torch.randn(9, 9, generator=torch.Generator().manual_seed(0))).Q
     eigenvalues = torch.tensor([lowest, *(0.5 + 0.1 * i for i in range(8))])
     gram, target = (axes * eigenvalues) @ axes.T, torch.ones(9, 1)
-    found = solved(gram, target, 0.003)
+    found = ridge(gram, target, 0.003)
     shifted = gram + (0.003 - (lowest if lowest < -0.003 else 0)) * torch.eye(9)
     torch.testing.assert_close(shifted @ found, target, atol=1e-2, rtol=1e-2)

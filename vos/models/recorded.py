@@ -66,25 +66,27 @@ class Recorded:
         key = tuple((one.shape, one.dtype) for one in given)
         with self._calls, torch.cuda.device(self._device):
             recording = self._recordings.get(key)
-            if recording is None:
-                if len(self._met) > _REMEMBERED:
-                    self._met.clear()
-                self._met[key] += 1
-                if self._met[key] <= self._patience:
-                    return self._work(*(one.to(self._device) for one in given))
+            if recording is None and self._is_due(key):
+                # Recordings have memory of their own: where there is none, what there was room for so far goes on
+                # without, after this block, in which the failure still holds some.
+                self._met[key] = -_AGAIN
                 with suppress(torch.OutOfMemoryError):
                     recording = self._record(key, given)
-                # Only here is what the failure held free again.
-                if recording is None:
-                    # Recordings have memory of their own. What there was room for so far goes on as it is.
-                    self._met[key] = -_AGAIN
-                    return self._work(*(one.to(self._device) for one in given))
+            if recording is None:
+                return self._work(*(one.to(self._device) for one in given))
             self._recordings.move_to_end(key)
             stream = torch.cuda.current_stream(self._device)
             stream.wait_event(self._free)
             results = recording(given)
             self._free.record(stream)
             return results
+
+    def _is_due(self, key: _Key) -> bool:
+        """Whether a shape, counted here, has come often enough."""
+        if len(self._met) > _REMEMBERED:
+            self._met.clear()
+        self._met[key] += 1
+        return self._met[key] > self._patience
 
     def _record(self, key: _Key, given: tuple[torch.Tensor, ...]) -> _Recording:
         with _RECORDING:

@@ -55,6 +55,13 @@ class FrameReferences:
         """All ids, ascending."""
         return tuple(sorted((*self.masks, *self.prompts)))
 
+    def index_map(self, size: tuple[int, int]) -> np.ndarray:
+        """The masks as one index map, uint8 (H, W), of frames of that size."""
+        painted = np.zeros(size, np.uint8)
+        for object_id, mask in self.masks.items():
+            painted[mask] = object_id
+        return painted
+
     def __bool__(self) -> bool:
         return bool(self.masks or self.prompts)
 
