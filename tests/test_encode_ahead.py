@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from tests.stand_in import StandIn, stand_in_models
 from trackers.motion import Motion
 from vos import pipeline
 from vos.ahead import encoded, encoders
-from vos.device import SideStream
+from vos.device import SideStreams
 from vos.errors import DeviceError
 from vos.models.features import FeatureMap
 from vos.models.load import Models
@@ -106,7 +106,7 @@ def test_what_is_prepared_ahead_changes_no_result(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Motion, "__init__", noted)
     video = made.begin()
     wanted = pipeline._wanted(iter(given), video, plan(truth[0]), video.keyframes)
-    ahead = pipeline._prepared(encoded(wanted, lambda one: one.features(video), 1), video, None)
+    ahead = pipeline._prepared(encoded(wanted, lambda one: one.features(video), 1), video)
     results = [
         video.step(one.frame, plan(truth[0]).at(one.frame.index), features, one.upcoming)
         for one, features in prefetch(ahead, 1)
@@ -208,29 +208,54 @@ def test_encoders_share_the_cores_and_give_them_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "compiled", "threads", "left"),
-    [("cpu", True, 4, 4), ("cuda", False, 3, 3), ("cuda", False, 6, 4), ("cpu", False, 1, 1)],
+    ("name", "compiled", "threads", "at_a_time", "left"),
+    [
+        ("cpu", True, 4, 1, 4),
+        ("cpu", False, 1, 1, 1),
+        ("cuda", False, 3, 2, 3),
+        ("cuda", False, 6, 2, 4),
+        ("cuda", True, 6, 1, 4),
+        ("mps", False, 6, 1, 4),
+    ],
 )
 def test_frames_are_encoded_one_at_a_time_where_more_would_not_do(
-    name: str, compiled: bool, threads: int, left: int
+    name: str, compiled: bool, threads: int, at_a_time: int, left: int
 ) -> None:
     cores = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         with encoders(torch.device(name), compiled, []) as count:
-            assert count == 1
+            assert count == at_a_time
             assert torch.get_num_threads() == left
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(cores)
 
 
-def test_the_side_stream_has_finished_when_its_block_ends(device: torch.device) -> None:
-    stream = SideStream(device)
-    with stream.work():
-        made = torch.arange(1000, device=device).sum()
-    stream.take_over(made)
-    assert made.item() == 499_500
+def test_a_side_stream_has_finished_when_its_block_ends(device: torch.device) -> None:
+    streams = SideStreams(device)
+
+    def add(last: int) -> torch.Tensor:
+        with streams.work():
+            return torch.arange(last, device=device).sum()
+
+    with ThreadPoolExecutor(2) as pool:
+        for last, made in zip(range(1000, 1050), pool.map(add, range(1000, 1050)), strict=True):
+            streams.take_over(made)
+            assert made.item() == last * (last - 1) // 2
+
+
+def test_side_streams_are_used_again(device: torch.device) -> None:
+    if device.type != "cuda":
+        pytest.skip("for a GPU")
+    streams, used = SideStreams(device), set()
+    for fails in (False, True, False):
+        with suppress(ZeroDivisionError), streams.work():
+            used.add(torch.cuda.current_stream(device))
+            with streams.work():
+                used.add(torch.cuda.current_stream(device))
+            assert 1 // (not fails)
+    assert len(used) == 2, "of two at a time"
 
 
 def test_runs_that_overlap_give_all_cores_back() -> None:

@@ -1,4 +1,7 @@
-"""Encoding ahead of the tracker: on a CPU two frames at a time, so that no core waits for another."""
+"""Encoding ahead of the tracker, two frames at a time.
+
+On a CPU no core then waits for another; a GPU has work while one frame is made ready for it, and another is handed on.
+"""
 
 from __future__ import annotations
 
@@ -56,20 +59,21 @@ _CORES = _Cores()
 
 @contextmanager
 def encoders(device: torch.device, compiled: bool, frames: object) -> Iterator[int]:
-    """How many frames to encode at a time; where that is more than one, torch computes with its share of the cores.
+    """How many frames to encode at a time; on a CPU, each with its share of the cores.
 
-    So does the calling thread: threads that fork work and join wait for cores that others have, and hold them up.
+    So much has the calling thread: threads that fork work and join wait for cores that others have, and hold them up.
     Beside a GPU it computes with a few.
 
     Args:
-        device: what encodes them. A GPU is filled by one.
-        compiled: by a network that was compiled for all threads.
+        device: what encodes them.
+        compiled: by a network that was compiled, for all threads on a CPU.
         frames: where they come from; those of a live source come one by one.
     """
     source = source_of(frames)
     live = source is not None and source.live is not None
     with _CORES.used() as cores:
-        count = 1 if compiled or device.type != "cpu" or cores < _AT_A_TIME or live else _AT_A_TIME
+        several = device.type == "cuda" or (device.type == "cpu" and cores >= _AT_A_TIME)
+        count = _AT_A_TIME if several and not compiled and not live else 1
         torch.set_num_threads(cores // count if device.type == "cpu" else min(cores, _BESIDE_A_GPU))
         yield count
 

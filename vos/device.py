@@ -63,31 +63,42 @@ def memory_errors(frame: Frame, device: torch.device) -> Iterator[None]:
         ) from error
 
 
-class SideStream:
+class SideStreams:
     """Work on a GPU beside what the current stream has queued there; elsewhere work like any other.
+
+    Threads that work at the same time have a stream each, which goes to another once its work is done: what is freed on
+    a stream is of use to no other.
 
     Args:
         device: where.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._device = device
+        self._idle: list[torch.cuda.Stream] = []
 
     @contextmanager
     def work(self) -> Iterator[None]:
-        """What a with-block queues goes to the side stream, and is finished when the block ends."""
-        if self._stream is None:
+        """What a with-block queues goes to a side stream, and is finished when the block ends."""
+        if self._device.type != "cuda":
             yield
             return
-        with torch.cuda.stream(self._stream):
-            yield
-        self._stream.synchronize()
+        try:
+            stream = self._idle.pop()
+        except IndexError:
+            stream = torch.cuda.Stream(self._device)
+        try:
+            with torch.cuda.stream(stream):
+                yield
+            stream.synchronize()
+        finally:
+            self._idle.append(stream)
 
     def take_over(self, *tensors: torch.Tensor) -> None:
         """Tensors that `work` made are read on the current stream from now on.
 
         Without this their memory could go to new work of the side stream while queued readers still need it.
         """
-        if self._stream is not None:
+        if self._device.type == "cuda":
             for tensor in tensors:
                 tensor.record_stream(torch.cuda.current_stream(tensor.device))

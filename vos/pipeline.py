@@ -25,7 +25,7 @@ from vos.references import ReferencePlan, as_references
 from vos.settings import DEFAULT_PRESET, Settings, load_settings
 from vos.tracking import check_trackers, make_tracker, with_following
 from vos.types import Frame, FrameResult
-from vos.video import Source, open_source, prefetch
+from vos.video import open_source, prefetch
 from vos.video.prefetch import source_of
 from vos.weights import fetch
 
@@ -96,9 +96,10 @@ class VideoTracker:
         with encoders(device, self._settings.compile, frames) as count:
             wanted = _wanted(frames, video, plan, video.keyframes)
             ahead = encoded(wanted, lambda one: one.features(video), count)
+            ready = ahead if count > 1 else prefetch(ahead, _ENCODED, source)
             if video.prepares and device.type != "cpu":
-                ahead = _prepared(ahead, video, source)
-            with closing(ahead if count > 1 else prefetch(ahead, _ENCODED, source)) as ready:
+                ready = prefetch(_prepared(ready, video), _ENCODED, source)
+            with closing(ready):
                 for one, features in ready:
                     yield video.step(one.frame, plan.at(one.frame.index), features, one.upcoming)
 
@@ -131,11 +132,11 @@ def _wanted(
             yield _Wanted(frame, upcoming, needed)
 
 
-def _prepared(ahead: _Encoded, video: VideoPass, source: Source | None) -> _Encoded:
+def _prepared(ahead: _Encoded, video: VideoPass) -> _Encoded:
     """The same, each frame prepared for the tracker."""
     before = None
-    with closing(prefetch(ahead, _ENCODED, source)) as ready:
-        for one, features in ready:
+    with closing(ahead):
+        for one, features in ahead:
             if features is not None:
                 if before is not None:
                     video.prepare(before, one.frame, features)

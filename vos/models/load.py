@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from vos.device import SideStream, resolve_device, resolve_precision
+from vos.device import SideStreams, resolve_device, resolve_precision
 from vos.models.cache import EmbeddingCache
 from vos.models.dinov2 import DinoV2
 from vos.models.encoder import Encoding
@@ -26,9 +26,9 @@ class Models:
     prior: DinoV2 | None
 
     @cached_property
-    def beside(self) -> SideStream:
-        """Where frames are encoded: one for all videos, since what is freed on it is of use to no other stream."""
-        return SideStream(self.segmenter.device)
+    def beside(self) -> SideStreams:
+        """Where frames are encoded, those of all videos."""
+        return SideStreams(self.segmenter.device)
 
     def encode(self, frame: Frame) -> Features:
         """Everything computed of the frame's pixels; needs nothing from other frames."""
