@@ -16,6 +16,7 @@ from rich.table import Table
 
 from vos.cli.console import stderr, stdout
 from vos.errors import EvaluationError
+from vos.results.lock import alone
 from vos.types import FrameResult
 
 from .bench_cli import app as benches
@@ -198,7 +199,7 @@ def _track(
         return track(source, reference, preset=name, overrides=overrides)
 
     scores = []
-    with _RunBar(len(dataset.names), quiet) as bar:
+    with alone(out), _RunBar(len(dataset.names), quiet) as bar:
         for score in run_dataset(
             dataset, out, tracked, settings, overwrite=overwrite, counter=make_counter(device), on_progress=bar.update
         ):

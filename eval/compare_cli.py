@@ -13,6 +13,7 @@ from rich.progress import Progress as Bar
 from vos.cli.console import stderr, stdout
 from vos.cli.track import split_names
 from vos.errors import EvaluationError
+from vos.results.lock import alone
 
 from .compare import compare as run_comparison
 from .compare import hold_entry, preset_entries
@@ -74,7 +75,7 @@ def compare(
     folder = out or Path(f"{davis.resolve().name}-compare")
     began = time.monotonic()
     found = []
-    with _CompareBar(len(dataset.names), quiet) as bar:
+    with alone(folder), _CompareBar(len(dataset.names), quiet) as bar:
         for name, runs in run_comparison(dataset, entries, folder, overwrite=overwrite, on_progress=bar.update):
             found.append((name, runs))
             scores = {row: one.score for row, one in runs.items()}

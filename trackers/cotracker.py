@@ -223,8 +223,7 @@ class CoTrackerTracker:
         self._located = {}
 
     def _show(self, frame: Frame, features: Features) -> None:
-        later = [other for other in self._upcoming if other.index > frame.index]
-        self._shots.show([frame, *later], features.image.features.device)
+        self._shots.show([frame, *self._upcoming], features.image.features.device)
 
     def _moved(self, known: _Object, frame: Frame) -> Row:
         """An object on this frame."""

@@ -70,6 +70,11 @@ class VideoPass:
         self.times = StageTimes(models.segmenter.device)
 
     @property
+    def ids(self) -> tuple[int, ...]:
+        """The objects known so far, in the order in which they entered."""
+        return self._objects.ids
+
+    @property
     def latency(self) -> int:
         """How many later frames `step` is to be shown; 0 with most trackers."""
         return latency(self._tracker)
@@ -149,7 +154,7 @@ class VideoPass:
         """One frame: track what is known, take in what is given, and answer.
 
         Args:
-            frame: the next frame, in order from 0.
+            frame: the next frame.
             given: the references on it.
             features: what `encode` gave for it, where that has been done already; unused between keyframes.
             upcoming: the `latency` frames after it, fewer where the clip ends.

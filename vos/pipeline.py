@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vos.ahead import encoded, encoders
+from vos.backwards import Backwards, reopening
 from vos.keyframes import Keyframes
 from vos.models.features import Features
 from vos.models.load import Models, load_models
@@ -41,6 +42,7 @@ def track(
     *,
     preset: str | Path = DEFAULT_PRESET,
     overrides: Mapping[str, Any] | Iterable[str | tuple[str, Any]] = (),
+    both_ways: bool = False,
 ) -> Iterator[FrameResult]:
     """Track objects through a video: one result per frame, as soon as it is known.
 
@@ -51,9 +53,12 @@ def track(
             of these, or a dict {frame: any of these}.
         preset: a name from `vos presets`, or the path of a YAML file.
         overrides: single settings to change, {"decoder.cascade": 2} or ["decoder.cascade=2"].
+        both_ways: track every object also backwards from its first reference, before the first result comes. That takes
+            a source that can be read again, no iterator, and room for files of 100 KB per object and frame.
 
     Yields:
-        A FrameResult for every frame from 0, those before the first reference included (with no objects).
+        A FrameResult for every frame from 0, those before the first reference included (with no objects, unless it
+        goes both ways).
 
     Raises:
         VosError: bad input. What does not depend on later frames is checked before the first result.
@@ -64,7 +69,16 @@ def track(
     with open_source(source) as opened:
         count = opened.frame_count if opened.frame_count_exact else None
         plan = ReferencePlan.build(wanted, frame_size=opened.size, frame_count=count)
-        yield from VideoTracker(settings, load_models(settings, fetch)).run(opened, plan)
+        again = reopening(source, opened) if both_ways else None
+        tracker = VideoTracker(settings, load_models(settings, fetch))
+        if again is None:
+            yield from tracker.run(opened, plan)
+            return
+        with Backwards(plan, again, opened.reading) as before:
+            for _ in before.find(lambda frames: tracker.run(frames, plan)):
+                pass
+            for result in tracker.run(opened, plan):
+                yield before.join(result)
 
 
 class VideoTracker:
@@ -82,7 +96,7 @@ class VideoTracker:
     def run(
         self, frames: Iterable[Frame], plan: ReferencePlan, video: VideoPass | None = None
     ) -> Generator[FrameResult, None, None]:
-        """Track the plan's references through frames of one size, in order from 0.
+        """Track the plan's references through frames of one size, in the order in which they come.
 
         A result comes as soon as its frame and the pass's `latency` frames after it are read. Reading and encoding run
         ahead in threads of their own, and so does what the tracker can do ahead where a GPU encodes; elsewhere that
@@ -126,10 +140,11 @@ def _wanted(
     frames: Iterable[Frame], video: VideoPass, plan: ReferencePlan, keyframes: Keyframes
 ) -> Generator[_Wanted, None, None]:
     """What to encode, in order; `keyframes` is asked ahead of the pass, and is its own copy."""
+    entries, known = frozenset(plan.frames), bool(video.ids)
     with closing(prefetch(frames, _PREFETCH)) as read:
         for frame, upcoming in with_following(read, video.latency):
-            needed = frame.index >= plan.first_frame and keyframes.due(frame, plan.at(frame.index))
-            yield _Wanted(frame, upcoming, needed)
+            known = known or frame.index in entries
+            yield _Wanted(frame, upcoming, known and keyframes.due(frame, plan.at(frame.index)))
 
 
 def _prepared(ahead: _Encoded, video: VideoPass) -> _Encoded:

@@ -8,6 +8,7 @@ import random
 import shutil
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -46,15 +47,17 @@ def track(vos: Vos, light: None, tmp_path: Path) -> Callable[..., Ended]:
 
 
 @pytest.fixture
-def stopping(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Make tracking fail at a frame, once."""
+def stopping(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make tracking fail at a frame, once: the first time that it comes by, or a later one."""
     from vos.passes import VideoPass
 
     step = VideoPass.step
 
-    def at(index: int) -> None:
+    def at(index: int, time: int = 1) -> None:
+        times = count(1)
+
         def failing(self: VideoPass, frame: Frame, *args: object, **kwargs: object) -> FrameResult:
-            if frame.index == index:
+            if frame.index == index and next(times) == time:
                 monkeypatch.setattr(VideoPass, "step", step)
                 raise RuntimeError("a worker gave up")
             return step(self, frame, *args, **kwargs)  # type: ignore[arg-type]
@@ -66,12 +69,12 @@ def stopping(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 @pytest.fixture
 def fail(
-    track: Callable[..., Ended], stopping: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+    track: Callable[..., Ended], stopping: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
     """A run into `out` that fails at a frame: what it says on stderr."""
 
-    def run(at: int, *more: object) -> str:
-        stopping(at)
+    def run(at: int, *more: object, time: int = 1) -> str:
+        stopping(at, time)
         with pytest.raises(RuntimeError, match="a worker gave up"):
             track("out", *more)
         return capsys.readouterr().err
@@ -106,6 +109,36 @@ def test_a_failed_run_goes_on_to_the_same_bytes(
     assert list(out) == list(whole)
     assert [name for name in whole if whole[name] != out[name]] == []
     assert len([name for name in whole if name.startswith("masks/")]) == 18
+
+
+@pytest.mark.parametrize(
+    ("at", "time", "kept", "said"),
+    [(3, 1, 0, "nothing is written"), (5, 2, 4, "frames 0 to 4 are"), (9, 1, 8, "frames 0 to 8 are")],
+)
+def test_both_ways_goes_on_to_the_same_bytes(
+    track: Callable[..., Ended], fail: Callable[..., str], tmp_path: Path, at: int, time: int, kept: int, said: str
+) -> None:
+    """The second thing enters on frame 7: the way back is made again, unless all that is left comes after it."""
+    whole = track("whole", "--both-ways")
+    assert whole.code == 0
+    assert "backwards from frame 7: 8 frames in " in whole.out
+    assert said in fail(at, "--both-ways", time=time)
+    ended = track("out", "--both-ways", "--resume")
+    assert ended.code == 0, ended.err
+    assert (f"resumed: of {kept} frames the results are kept" in ended.out) == (kept > 0)
+    assert ("backwards from frame 7" in ended.out) == (kept <= 7)
+    expected, out = contents(tmp_path / "whole"), contents(tmp_path / "out")
+    assert list(out) == list(expected)
+    assert [name for name in expected if expected[name] != out[name]] == []
+    for index in range(18):
+        assert set(np.unique(np.array(Image.open(tmp_path / f"out/masks/{index:05d}.png")))) == {0, 1, 2}
+
+
+def test_another_way_is_another_run(track: Callable[..., Ended], fail: Callable[..., str]) -> None:
+    fail(9, "--both-ways")
+    assert "it had --both-ways = True, this is False" in track("out", "--resume").error
+    assert track("out", "--resume", "--both-ways").code == 0
+    assert "it had both_ways = True, this is False" in track("out", "--resume").error
 
 
 def test_the_message_says_up_to_which_frame(fail: Callable[..., str]) -> None:
@@ -193,7 +226,7 @@ def test_what_there_is_to_resume(track: Callable[..., Ended], fail: Callable[...
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode there")
-def test_a_clip_whose_name_is_not_text(vos: Vos, light: None, stopping: Callable[[int], None], tmp_path: Path) -> None:
+def test_a_clip_whose_name_is_not_text(vos: Vos, light: None, stopping: Callable[..., None], tmp_path: Path) -> None:
     video, first, _ = draw(tmp_path, 5)
     video = video.rename(tmp_path / os.fsdecode(b"one\xe9.mp4"))
     given = ("track", video, "--ref", first, "--preset", "persam", "--save", EVERYTHING, "--keep-every", "2", "-q")
@@ -287,7 +320,7 @@ def test_killed_at_random_moments_again_and_again(tmp_path: Path, preset: str, t
     assert "Traceback" not in runner.log.read_text()
 
 
-def test_results_beside_the_frames(vos: Vos, light: None, stopping: Callable[[int], None], tmp_path: Path) -> None:
+def test_results_beside_the_frames(vos: Vos, light: None, stopping: Callable[..., None], tmp_path: Path) -> None:
     """The folder of images takes the results too: tracked, resumed, converted, tracked again."""
     video, first, _ = draw(tmp_path, 5)
     frames = tmp_path / "frames"
@@ -309,7 +342,7 @@ def test_results_beside_the_frames(vos: Vos, light: None, stopping: Callable[[in
 
 
 def test_what_was_never_finished_is_not_finished(
-    vos: Vos, light: None, stopping: Callable[[int], None], tmp_path: Path
+    vos: Vos, light: None, stopping: Callable[..., None], tmp_path: Path
 ) -> None:
     """A run that keeps nothing to go on with."""
     video, first, _ = draw(tmp_path, 5)

@@ -21,7 +21,8 @@ from eval.metrics import Counts, count, tolerance_radius
 from eval.scoring import Statistic
 from tests.eval.data import drawn_truth, shifted, write_dataset, write_results
 from tests.eval.test_run import FakeTracker
-from vos.errors import EvaluationError
+from vos.errors import EvaluationError, OutputError
+from vos.results.lock import alone
 from vos.types import FrameResult
 
 Run = Callable[..., Result]
@@ -132,6 +133,8 @@ def test_run_and_resume(vos: Run, folder: Path, monkeypatch: pytest.MonkeyPatch)
     assert (run["preset"], run["settings"]["decoder"]["cascade"]) == ("persam", 2)
     with pytest.raises(EvaluationError, match=r"other settings \(settings\.decoder\.cascade was 2, is 3\)"):
         vos(*arguments)
+    with alone(folder / "out"), pytest.raises(OutputError, match="another run is writing there"):
+        vos(*arguments, "--overwrite")
     vos(*arguments, "--overwrite")
     assert len(calls) == 4
 

@@ -36,6 +36,7 @@ from tests.drawn import Thing, clip
 from tests.eval.data import Maps, drawn_truth, rectangles, shifted, write_dataset, write_png
 from vos.errors import EvaluationError, OutputError, SettingsError, WeightsError
 from vos.references import FrameReferences
+from vos.results.lock import alone
 from vos.timing import StageTimes
 from vos.types import Frame, FrameResult
 
@@ -506,6 +507,8 @@ def test_command(vos: Vos, faked: Bench, tmp_path: Path) -> None:
     assert "(was done before)" in again.stderr
     quiet = vos(*arguments, "--quiet")
     assert (quiet.stdout, quiet.stderr) == ("", "")
+    with alone(faked.out), pytest.raises(OutputError, match="another run is writing there"):
+        vos(*arguments)
 
 
 @pytest.mark.parametrize(

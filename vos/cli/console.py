@@ -83,6 +83,7 @@ class FrameProgress:
             self._task = self._bar.add_task("", total=total, completed=done, frame=self._of(), rate="-")
 
     def __enter__(self) -> FrameProgress:
+        self._began = self._last = time.monotonic()
         if self._bar is not None:
             self._bar.start()
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vos.cli.console import FrameProgress, stderr
+from vos.backwards import Backwards, reopening
+from vos.cli.console import FrameProgress, duration, stderr
 from vos.cli.reading import Watch, notes, placed
 from vos.cli.report import as_option, ended, frames, system_error, tell, understood, valid
 from vos.cli.session import Session, versions
@@ -47,6 +48,7 @@ class Wishes:
         quiet: print errors only.
         max_frames: stop after that many.
         reading: which frames, and how.
+        both_ways: track objects backwards too, to the frames before their first reference.
     """
 
     save: tuple[str, ...] = DEFAULT_KINDS
@@ -57,6 +59,7 @@ class Wishes:
     quiet: bool = False
     max_frames: int | None = None
     reading: Reading = EVERYTHING
+    both_ways: bool = False
 
 
 def run(source: str, wanted: list[Reference], session: Session, out: Path, wishes: Wishes) -> None:
@@ -68,6 +71,7 @@ def run(source: str, wanted: list[Reference], session: Session, out: Path, wishe
         wanted = placed(wanted, opened)
         count = _known_frames(opened, wanted, wishes.max_frames)
         plan = ReferencePlan.build(wanted, frame_size=opened.size, frame_count=count)
+        again = reopening(source, opened) if wishes.both_ways else None
         asked = [as_option(reference) for reference in plan.references]
         about = Run(
             opened,
@@ -77,6 +81,7 @@ def run(source: str, wanted: list[Reference], session: Session, out: Path, wishe
             versions=versions(),
             references=asked,
             reading={} if opened.origin is None else as_record(source, opened.reading),
+            both_ways=wishes.both_ways,
         )
         if wishes.resume and is_finished(out, wishes.save):
             check_finished(out, about)
@@ -98,7 +103,8 @@ def run(source: str, wanted: list[Reference], session: Session, out: Path, wishe
         ) as writer:
             session.tracker  # noqa: B018 - loaded here, before the progress bar
             tell(wishes.quiet, session.describe())
-            _follow(opened, plan, session, kept, writer, wishes, resumable=job is not None)
+            with nullcontext() if again is None else Backwards(plan, again, opened.reading) as before:
+                _follow(opened, plan, session, kept, writer, wishes, before, resumable=job is not None)
 
 
 def _follow(
@@ -108,6 +114,7 @@ def _follow(
     kept: Kept | None,
     writer: ResultWriter,
     wishes: Wishes,
+    before: Backwards | None,
     *,
     resumable: bool,
 ) -> None:
@@ -122,8 +129,11 @@ def _follow(
     incoming: Iterator[Frame] = iter(opened)
     watch = Watch(opened, quiet=wishes.quiet)
     problem: Exception | Stopped | None = None
-    with FrameProgress(count, quiet=wishes.quiet, done=done) as progress:
-        try:
+    progress = FrameProgress(count, quiet=wishes.quiet, done=done)
+    try:
+        if before is not None and done <= before.last:
+            _look_back(before, plan, session, wishes)
+        with progress:
             if kept is not None and kept.state is not None:
                 for result in kept.results(incoming):
                     writer.write(result)
@@ -132,14 +142,14 @@ def _follow(
             left = incoming if wishes.max_frames is None else islice(incoming, wishes.max_frames - done)
             with closing(_results(session.tracker, left, plan, video, wishes.reading)) as results:
                 for result in results:
-                    writer.write(result)
+                    writer.write(result if before is None else before.join(result))
                     watch.answered(result.frame.index, cut=result.frame.cut)
                     progress.advance()
                     if resumable and progress.done % wishes.keep_every == 0:
                         writer.keep(video.state())
             problem = _never_reached(plan, watch.reached)
-        except (Exception, Stopped) as error:
-            problem = error
+    except (Exception, Stopped) as error:
+        problem = error
     summary = writer.close(error=_said(problem))
     tell(wishes.quiet, *watch.lines(), *ended(summary, progress))
     if problem is None:
@@ -159,6 +169,22 @@ def _follow(
         raise OutputError(f"{system_error(problem)}; {valid(summary)}{again}") from problem
     stderr.print(f"vos: ended by an error; {valid(summary)}{again}", markup=False)
     raise problem
+
+
+def _look_back(before: Backwards, plan: ReferencePlan, session: Session, wishes: Wishes) -> None:
+    """The pass backwards, with progress of its own."""
+    if before.count <= 1:
+        tell(wishes.quiet, "every object is given on the first frame; nothing is before that")
+        return
+    tracker = session.tracker
+    with FrameProgress(before.count, quiet=wishes.quiet, what="backwards") as progress:
+        for _ in before.find(lambda frames: _results(tracker, frames, plan, tracker.begin(), wishes.reading)):
+            progress.advance()
+    tell(
+        wishes.quiet,
+        f"backwards from frame {before.last}: {frames(progress.done)} in {duration(progress.seconds)} "
+        f"({progress.rate:.2f} frames/s)",
+    )
 
 
 def _results(
@@ -208,6 +234,7 @@ def _job(
         "reference masks": [zlib.crc32(mask.tobytes()) for mask in masks],
         "settings": session.record,
         "--save": list(wishes.save),
+        "--both-ways": wishes.both_ways,
         "--start-number": wishes.first_number,
         "versions": versions(),
         "threads": torch.get_num_threads(),

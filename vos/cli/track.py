@@ -63,6 +63,9 @@ def track(
     ),
     end: str | None = typer.Option(None, "--end", metavar="WHEN", help="Last frame to track, as --start."),
     every: int = typer.Option(1, "--every", metavar="N", help="Track every Nth frame."),
+    both_ways: bool = typer.Option(
+        False, "--both-ways", help="Track objects backwards too, to the frames before their first reference."
+    ),
     max_size: int | None = typer.Option(
         None, "--max-size", metavar="PIXELS", help="Track in a picture of this size; masks keep the source's size."
     ),
@@ -97,6 +100,7 @@ def track(
         keep_every,
         quiet,
         reading=reading_of(start, end, every, max_size, autorotate=autorotate, reader=reader),
+        both_ways=both_ways,
     )
     session = Session(settings, preset)
     given = batch.Given(tuple(ref), tuple(click), tuple(box))

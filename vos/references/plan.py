@@ -142,10 +142,18 @@ class ReferencePlan:
         return self.frames[0]
 
     @property
+    def entries(self) -> Mapping[int, int]:
+        """Object id -> the first frame with a reference of it, in the order in which they enter: by frame, then id."""
+        given = sorted((reference.frame, object_id) for reference in self.references for object_id in reference.ids)
+        entries: dict[int, int] = {}
+        for frame, object_id in given:
+            entries.setdefault(object_id, frame)
+        return entries
+
+    @property
     def ids(self) -> tuple[int, ...]:
-        """Every object's id once, in the order in which the objects enter: by frame, then by id."""
-        entries = sorted((reference.frame, object_id) for reference in self.references for object_id in reference.ids)
-        return tuple(dict.fromkeys(object_id for _, object_id in entries))
+        """Every object's id once, in the order in which the objects enter."""
+        return tuple(self.entries)
 
     def beyond(self, frame_count: int) -> tuple[Reference, ...]:
         """References that a clip of `frame_count` frames never reaches."""

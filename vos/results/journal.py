@@ -22,15 +22,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vos.errors import ResumeError
 from vos.results.files import PartFile, Reserve
 from vos.results.plain import pack, unpack
+from vos.results.record import print_of, record_of, result_of
 from vos.results.summary import Summary
 from vos.results.track import dump
-from vos.soft import LowLogits
-from vos.types import Frame, FrameResult, ObjectResult, State
+from vos.types import Frame, FrameResult
 
 FOLDER = ".resume"
 _JOB, _STATE = "job.json", "state.npz"
@@ -63,7 +61,7 @@ class Journal:
         if self._again:
             self._again -= 1
         else:
-            self._waiting.append(_record(result, soft=self._soft))
+            self._waiting.append(record_of(result, soft=self._soft))
 
     def keep(self, state: Mapping[str, Any]) -> None:
         """All results so far, and the state after the last of them; OSError."""
@@ -146,13 +144,13 @@ class Kept:
                 raise _damaged(out, None)
             for record in records:
                 frame = next(frames, None)
-                if frame is None or _print_of(frame) != record.get("print"):
+                if frame is None or print_of(frame) != record.get("print"):
                     what = "is missing" if frame is None else "is another"
                     raise ResumeError(
                         f"{out}: cannot be resumed: frame {record['frame']} of the source {what}; {_BEGIN_ANEW}"
                     )
                 try:
-                    result = _result(frame, record)
+                    result = result_of(frame, record)
                 except (zlib.error, ValueError, KeyError, TypeError) as error:
                     raise _damaged(out, error) from error
                 yield result
@@ -174,36 +172,6 @@ def forget(out: Path) -> None:
 def is_kept(out: Path) -> bool:
     """Whether an interrupted run in OUT can be resumed."""
     return (out / FOLDER / _JOB).is_file()
-
-
-def _record(result: FrameResult, *, soft: bool) -> dict[str, Any]:
-    objects = [[o.id, o.state.value, o.score, o.box, o.area, o.given] for o in result.objects]
-    packed = np.frombuffer(zlib.compress(result.index_map.tobytes(), 1), np.uint8)
-    frame = result.frame
-    record: dict[str, Any] = {"frame": frame.index, "print": _print_of(frame), "map": packed}
-    record |= {"objects": objects, "soft": None}
-    if soft and isinstance(result.soft, LowLogits):
-        low = result.soft
-        record["soft"] = [low.ids, low.logits, low.ratio, low.input_size, low.frame_size]
-    return record
-
-
-def _result(frame: Frame, record: Mapping[str, Any]) -> FrameResult:
-    index_map = np.frombuffer(zlib.decompress(record["map"].tobytes()), np.uint8).reshape(frame.size)
-    objects = tuple(
-        ObjectResult(i, State(state), score, None if box is None else tuple(box), area, given)
-        for i, state, score, box, area, given in record["objects"]
-    )
-    soft = None
-    if record["soft"] is not None:
-        ids, logits, ratio, input_size, frame_size = record["soft"]
-        soft = LowLogits(tuple(ids), logits, ratio, tuple(input_size), tuple(frame_size))
-    return FrameResult(frame, index_map, objects, soft)
-
-
-def _print_of(frame: Frame) -> int:
-    """A checksum of the pixels."""
-    return zlib.crc32(np.ascontiguousarray(frame.image).data)
 
 
 def difference(found: Any, wanted: Any, name: str = "") -> str | None:

@@ -226,7 +226,7 @@ def check_finished(out: Path, run: Run) -> None:
         return
     track = _read_track(out)
     wanted = json.loads(dump(head(run)))
-    found = {name: track.get(name) for name in ("source", "references", "first_number", "settings")}
+    found = {name: track.get(name) for name in ("source", "references", "both_ways", "first_number", "settings")}
     for record in (found, wanted):
         for section, name in _NO_MATTER:
             if isinstance(facts := record.get(section), dict):

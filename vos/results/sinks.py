@@ -72,6 +72,7 @@ class Run:
             "1001"; None numbers images as the masks are, by their frames.
         settings, versions, references: kept in track.json.
         reading: how the source can be opened again, kept in track.json with the source's facts.
+        both_ways: objects are tracked backwards too, from their first reference; kept in track.json.
     """
 
     clip: Clip
@@ -81,6 +82,7 @@ class Run:
     versions: Mapping[str, Any] = field(default_factory=dict)
     references: Sequence[str] = ()
     reading: Mapping[str, Any] = field(default_factory=dict)
+    both_ways: bool = False
 
     def number(self, frame: Frame, position: int) -> str:
         """Of an image of a sequence: of frame so and so, the position-th result."""

@@ -1,0 +1,182 @@
+"""Both ways: before its first reference an object is found as it is after it, in a clip played the other way round."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vos
+from tests.drawn import Thing, clip
+from tests.stand_in import stand_in_models
+from vos import backwards, pipeline
+from vos.backwards import Backwards, reopening
+from vos.errors import SourceError
+from vos.pipeline import VideoTracker
+from vos.references import ReferencePlan, as_references
+from vos.settings import load_settings
+from vos.soft import LowLogits
+from vos.types import Frame, FrameResult
+from vos.video import Reading, open_source
+
+SIZE = (60, 80)
+LEFT = Thing(13, hue=0, path=lambda t: (20 + 3 * t, 22), seed=1)
+RIGHT = Thing(12, hue=110, path=lambda t: (62 - 3 * t, 42), shape="square", seed=2)
+IMAGES, TRUTH = clip([LEFT, RIGHT], 10, size=SIZE)
+
+
+@pytest.fixture(autouse=True)
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model is loaded."""
+    monkeypatch.setattr(pipeline, "load_models", lambda *_: stand_in_models())
+
+
+def track(images: Any, references: Any, preset: str = "persam", **more: Any) -> list[FrameResult]:
+    return list(vos.track(images, references, preset=preset, **more))
+
+
+def same(a: FrameResult, b: FrameResult) -> None:
+    np.testing.assert_array_equal(a.index_map, b.index_map)
+    assert a.objects == b.objects
+    for found in a.objects:
+        np.testing.assert_array_equal(a.alpha(found.id), b.alpha(found.id))
+
+
+@pytest.mark.parametrize("preset", ["persam", "persam-f", "best", "persam+klt"])
+def test_before_and_after_the_reference(preset: str) -> None:
+    given = {6: (TRUTH[6] == 1).astype(np.uint8)}
+    both = track(IMAGES, given, preset, both_ways=True)
+    forwards = track(IMAGES, given, preset)
+    turned = track(IMAGES[6::-1], {0: given[6]}, preset)
+    assert [result.frame.index for result in both] == list(range(10))
+    assert all(result.frame.image is image for result, image in zip(both, IMAGES, strict=True))
+    for found, other in zip(both[6:], forwards[6:], strict=True):
+        same(found, other)
+    for found, other in zip(both[5::-1], turned[1:], strict=True):
+        same(found, other)
+        assert found.objects[0].area > 100
+
+
+def test_every_object_from_its_own_first_reference() -> None:
+    given = {3: (TRUTH[3] == 1).astype(np.uint8), 6: (TRUTH[6] == 2).astype(np.uint8) * 2}
+    both, forwards = track(IMAGES, given, both_ways=True), track(IMAGES, given)
+    assert [[found.id for found in result.objects] for result in both] == [[1, 2]] * 10
+    assert [[found.id for found in result.objects if found.given] for result in both] == (
+        [[]] * 3 + [[1]] + [[]] * 2 + [[2]] + [[]] * 3
+    )
+    for found, other in zip(both[6:], forwards[6:], strict=True):
+        same(found, other)
+    for index in (3, 4, 5):  # what has entered keeps its pixels
+        np.testing.assert_array_equal(both[index].mask(1), forwards[index].mask(1))
+        assert both[index].mask(2).any()
+    for result, truth in zip(both, TRUTH, strict=True):
+        for object_id in (1, 2):
+            found, true = result.mask(object_id), truth == object_id
+            assert (found & true).sum() > max(100, 0.8 * found.sum()), (result, object_id)
+
+
+def test_a_later_reference_of_an_object_changes_nothing_between_the_two() -> None:
+    given = {2: (TRUTH[2] == 1).astype(np.uint8), 6: TRUTH[6]}
+    both, forwards = track(IMAGES, given, both_ways=True), track(IMAGES, given)
+    for index in range(2, 6):
+        np.testing.assert_array_equal(both[index].mask(1), forwards[index].mask(1))
+    assert all(both[index].mask(1).any() and both[index].mask(2).any() for index in range(6))
+
+
+class Seen:
+    """Takes the frames of the pass, and answers with nothing."""
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+
+    def __call__(self, frames: Iterator[Frame]) -> Generator[FrameResult, None, None]:
+        for frame in frames:
+            self.frames.append(frame)
+            yield FrameResult(frame, np.zeros(frame.size, np.uint8), ())
+
+
+def passed(reading: Reading, last: int, images: list[np.ndarray]) -> list[Frame]:
+    plan = ReferencePlan.build(as_references({last: np.ones(SIZE, np.uint8)}), frame_size=SIZE)
+    seen = Seen()
+    with (
+        open_source(images, reading=reading) as source,
+        Backwards(plan, reopening(images, source), reading) as before,
+    ):
+        assert list(before.find(seen)) == [frame.index for frame in seen.frames]
+        assert before.count == len(seen.frames)
+    return seen.frames
+
+
+@pytest.mark.parametrize("room", [1, 3, 100])
+@pytest.mark.parametrize(
+    ("reading", "last", "numbers"),
+    [
+        (Reading(), 9, range(9, -1, -1)),
+        (Reading(), 0, range(1)),
+        (Reading(start=2, end=8, every=3), 8, (8, 5, 2)),
+        (Reading(start=1, every=2), 5, (5, 3, 1)),
+        (Reading(end=6), 8, range(6, -1, -1)),  # the way forwards will say that 8 is never reached
+    ],
+)
+def test_frames_in_reverse_in_parts(
+    room: int, reading: Reading, last: int, numbers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backwards, "_PART", room * IMAGES[0].nbytes)
+    frames = passed(reading, last, IMAGES)
+    assert [frame.index for frame in frames] == list(numbers)
+    assert all((frame.image == IMAGES[frame.index]).all() for frame in frames)
+
+
+def test_a_shot_that_begins_ends_the_other_way_round() -> None:
+    other = clip([Thing(20, hue=60, path=lambda t: (40, 30), seed=9)], 4, size=SIZE)[0]
+    images = [*IMAGES[:5], *(255 - image for image in other)]
+    with open_source(images) as source:
+        assert [frame.index for frame in source if frame.cut] == [5]
+    assert [frame.index for frame in passed(Reading(), 8, images) if frame.cut] == [4]
+
+
+@pytest.mark.parametrize("once", [iter(IMAGES), (image for image in IMAGES)])
+def test_what_can_be_read_only_once(once: Any) -> None:
+    with pytest.raises(SourceError, match="frames: to go both ways takes a source that can be read again"):
+        track(once, {2: (TRUTH[2] == 1).astype(np.uint8)}, both_ways=True)
+    with open_source(IMAGES) as source, pytest.raises(SourceError, match="takes a source that can be read again"):
+        reopening("-", source)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "error"),
+    [
+        ((10, 3), "there is no frame to read from frame 9 to frame 9: it ends with frame 2"),
+        ((10, 10, 3), "frames 0 to 8 are not there when read again"),
+    ],
+)
+def test_a_source_that_has_changed(lengths: tuple[int, ...], error: str) -> None:
+    plan = ReferencePlan.build(as_references({9: np.ones(SIZE, np.uint8)}), frame_size=SIZE)
+    left = iter(lengths)
+    with (
+        Backwards(plan, lambda reading: open_source(IMAGES[: next(left)], reading=reading), Reading()) as before,
+        pytest.raises(SourceError, match=error),
+    ):
+        list(before.find(Seen()))
+
+
+def test_nothing_is_left_of_what_waits() -> None:
+    plan = ReferencePlan.build(as_references({4: TRUTH[4]}), frame_size=SIZE)
+    tracker = VideoTracker(load_settings("persam"), stand_in_models())
+    with Backwards(plan, lambda reading: open_source(IMAGES, reading=reading), Reading()) as before:
+        folder = before._path(0).parent
+        assert list(before.find(lambda frames: tracker.run(frames, plan))) == [4, 3, 2, 1, 0]
+        assert sorted(path.name for path in folder.iterdir()) == [f"{index:08d}.npz" for index in range(4)]
+        told = FrameResult(Frame(4, IMAGES[4]), TRUTH[4], ())
+        assert before.join(told) is told
+    assert not folder.exists()
+
+
+def test_logits_of_both_ways_together() -> None:
+    given = {2: (TRUTH[2] == 1).astype(np.uint8), 5: (TRUTH[5] == 2).astype(np.uint8) * 2}
+    for result in track(IMAGES, given, both_ways=True)[3:5]:
+        assert isinstance(result.soft, LowLogits)
+        assert result.soft.ids == (1, 2)
+        assert result.soft.logits.shape[0] == 2

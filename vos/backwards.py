@@ -1,0 +1,185 @@
+"""Objects in the frames before their first reference, tracked backwards from it.
+
+A pass takes the frames in reverse order, from the last one with which an object enters to the first one read. What it
+finds of each object before that object's first reference waits on disk, and joins the results of the way forwards.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, suppress
+from dataclasses import replace
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from vos.errors import SourceError
+from vos.objects import measure
+from vos.references import ReferencePlan
+from vos.results.plain import pack, unpack
+from vos.results.record import record_of, result_of
+from vos.soft import LowLogits
+from vos.types import Frame, FrameResult, ObjectResult, State
+from vos.video import Reading, Source, open_source
+
+# No source is read backwards: it is opened again for each part of so many bytes of pictures, the last part first.
+_PART = 128_000_000
+
+Reopen = Callable[[Reading], Source]
+Track = Callable[[Iterator[Frame]], Generator[FrameResult, None, None]]
+
+
+def reopening(source: Any, opened: Source) -> Reopen:
+    """What opens a source again, as `open_source` was given it.
+
+    Raises:
+        SourceError: it can be read only once.
+    """
+    if opened.origin is None and isinstance(source, str | PathLike | Iterator):
+        raise SourceError(f"{opened.name}: to go both ways takes a source that can be read again: a file, or a folder")
+    return lambda reading: open_source(source, reading=reading)
+
+
+class Backwards:
+    """What there is of objects before their first reference. Use it as a context manager, or call `close`.
+
+    Args:
+        plan: what is tracked.
+        reopen: opens the source anew, to be read like that.
+        reading: how it is read forwards.
+    """
+
+    def __init__(self, plan: ReferencePlan, reopen: Reopen, reading: Reading) -> None:
+        self._plan = plan
+        self._reopen = reopen
+        self._reading = reading
+        self._entries = plan.entries
+        self._folder = TemporaryDirectory(prefix="vos-")
+
+    @property
+    def last(self) -> int:
+        """The frame at which the pass begins: from there on, all objects have entered."""
+        return max(self._entries.values())
+
+    @property
+    def count(self) -> int:
+        """How many frames the pass takes; for this the source is read up to the last of them."""
+        return len(self._seen[0])
+
+    def find(self, track: Track) -> Iterator[int]:
+        """Run the pass.
+
+        Args:
+            track: frames in reverse order, with the numbers they have -> their results, by a fresh pass of the plan.
+
+        Yields:
+            The number of every frame that is done.
+
+        Raises:
+            VosError: whatever `track` and the source raise. That a source is damaged is left for the way forwards to
+                say.
+        """
+        with closing(track(self._reversed())) as results:
+            for result in results:
+                earlier = self._earlier(result)
+                if earlier.objects:
+                    self._path(result.frame.index).write_bytes(pack(record_of(earlier, soft=True)))
+                yield result.frame.index
+
+    def join(self, result: FrameResult) -> FrameResult:
+        """A result of the way forwards, and with it the objects that enter later.
+
+        Where both have a pixel, it is the one's that has entered.
+        """
+        path = self._path(result.frame.index)
+        if not path.is_file():
+            return result
+        earlier = result_of(result.frame, unpack(path))
+        index_map = np.where(result.index_map == 0, earlier.index_map, result.index_map)
+        found = {item.id: item for item in result.objects} | {item.id: _on(index_map, item) for item in earlier.objects}
+        objects = tuple(found[object_id] for object_id in self._entries if object_id in found)
+        return FrameResult(result.frame, index_map, objects, _together(result.soft, earlier.soft))
+
+    def close(self) -> None:
+        """Remove what waits."""
+        self._folder.cleanup()
+
+    def __enter__(self) -> Backwards:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _path(self, frame: int) -> Path:
+        return Path(self._folder.name) / f"{frame:08d}.npz"
+
+    @cached_property
+    def _seen(self) -> tuple[array[int], set[int]]:
+        """The numbers of the frames up to the last one, and those with which a new shot begins."""
+        numbers, cuts = array("q"), set()
+        with suppress(SourceError), self._reopen(self._reading) as source:
+            for frame in source:
+                if frame.index > self.last:
+                    break
+                numbers.append(frame.index)
+                if frame.cut:
+                    cuts.add(frame.index)
+        return numbers, cuts
+
+    def _reversed(self) -> Iterator[Frame]:
+        """These frames, the last one first; where a shot begins, a new one begins with the frame before."""
+        numbers, cuts = self._seen
+        later, room, left = None, 1, len(numbers)
+        while left:
+            part = numbers[max(0, left - room) : left]
+            for frame in self._part(part):
+                room = max(1, _PART // frame.image.nbytes)
+                yield replace(frame, cut=later in cuts)
+                later = frame.index
+            left -= len(part)
+
+    def _part(self, numbers: array[int]) -> Iterator[Frame]:
+        """Neighbouring frames, the last one first, each let go once it is passed on."""
+        frames: list[Frame] = []
+        with self._reopen(replace(self._reading, start=numbers[0], end=numbers[-1])) as source, suppress(SourceError):
+            frames.extend(source)
+        if [frame.index for frame in frames] != list(numbers):
+            raise SourceError(f"{source.name}: frames {numbers[0]} to {numbers[-1]} are not there when read again")
+        while frames:
+            yield frames.pop()
+
+    def _earlier(self, result: FrameResult) -> FrameResult:
+        """Of a result, the objects that enter on a later frame."""
+        kept = tuple(item for item in result.objects if self._entries[item.id] > result.frame.index)
+        ids = [item.id for item in kept]
+        return FrameResult(
+            result.frame,
+            np.where(np.isin(result.index_map, ids), result.index_map, np.uint8(0)),
+            kept,
+            _only(result.soft, ids),
+        )
+
+
+def _on(index_map: np.ndarray, item: ObjectResult) -> ObjectResult:
+    """An object's result on a map where another may have some of its pixels; its state stays, unless all are gone."""
+    return measure(index_map, item.id, item.score, np.inf if item.state is State.UNCERTAIN else 0.0, item.given)
+
+
+def _only(soft: object, ids: list[int]) -> LowLogits | None:
+    if not isinstance(soft, LowLogits):
+        return None
+    kept = [row for row, object_id in enumerate(soft.ids) if object_id in ids]
+    return replace(soft, ids=tuple(soft.ids[row] for row in kept), logits=soft.logits[kept]) if kept else None
+
+
+def _together(soft: object, other: object) -> LowLogits | None:
+    if not isinstance(other, LowLogits):
+        return soft if isinstance(soft, LowLogits) else None
+    if not isinstance(soft, LowLogits):
+        return other
+    return replace(soft, ids=(*soft.ids, *other.ids), logits=np.concatenate([soft.logits, other.logits]))
