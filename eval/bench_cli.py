@@ -16,7 +16,7 @@ import typer
 
 from vos.cli.console import stderr, stdout
 from vos.cli.track import split_names
-from vos.errors import EvaluationError
+from vos.errors import EvaluationError, OutputError
 
 from .bench import BenchResult, bench, dataset_pairs, drawn_pairs
 from .davis import open_dataset
@@ -73,6 +73,8 @@ def speed(
     from .speed import EDGE, Bench
     from .speed_report import SPEED
 
+    _make_room(json_file, out)
+
     ways = [_changes("model", models), _changes("precision", precisions), _changes("device", devices)]
     cases = list(_cases(presets, set_, ways))
     found: list[dict[str, Any]] = []
@@ -114,6 +116,7 @@ def reference(
     from .speed_reference import PERSAM_F, Contestant, ReferenceBench, ten_over_one
     from .speed_report import REFERENCE
 
+    _make_room(json_file, out)
     ours = [Contestant(name, name, settings) for name, settings in _cases(presets, set_, [])]
     fitted = [one for one in ours if one.recipe == PERSAM_F]
     if fit_steps and not fitted:
@@ -223,12 +226,22 @@ def _about(kind: str) -> dict[str, Any]:
     return {"kind": kind, "command": command, "made": now, "machine": machine()}
 
 
+def _make_room(json_file: Path | None, out: Path) -> None:
+    """Make the folder for the numbers before they are measured; OutputError."""
+    folder = out if json_file is None else json_file.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder}: {error.strerror or error}") from error
+
+
 def _finish(data: dict[str, Any], prefix: str, json_file: Path | None, out: Path) -> None:
     from .speed_report import made, notes, show
 
     stdout.print(made(data), markup=False)
-    for table in show(data):
-        stdout.print(table, width=None if stdout.is_terminal else _WIDTH)
+    width = stdout.width if stdout.is_terminal else _WIDTH
+    for table in show(data, width):
+        stdout.print(table, width=width)
     for note in notes(data):
         stdout.print(note, markup=False)
     # Last, so that the numbers are seen where they cannot be written.

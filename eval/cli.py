@@ -23,7 +23,7 @@ from .bench_cli import app as benches
 from .compare_cli import compare as compare_presets
 from .compose_cli import compose_clips
 from .davis import Dataset, Task, open_dataset
-from .official import check_official
+from .official import check_official, require_official
 from .options import CACHE, Changes, changes, chosen
 from .parity import SAME_IOU, compare, reference_frames
 from .report import Report, counted, percent, write_text
@@ -101,6 +101,8 @@ def evaluate(
         from .plots import require_matplotlib
 
         require_matplotlib()
+    if check:
+        require_official()
     began = time.monotonic()
     extra: dict[str, Any] = {}
     if run:
@@ -138,6 +140,7 @@ def parity(
     sequences: str | None = typer.Option(None, "--sequences", metavar="A,B", help="Only these sequences."),
     override: list[str] = typer.Option([], "--override", metavar="KEY=VALUE", help="Change one setting."),
     cache: Path | None = CACHE,
+    overwrite: bool = typer.Option(False, "--overwrite", help="Track everything anew."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
     """Track DAVIS with a faithful preset and compare every mask with the reference program's.
@@ -148,22 +151,25 @@ def parity(
     dataset = open_dataset(davis, sequences=chosen(sequences))
     for name in dataset.names:
         reference_frames(reference, name)  # before anything is tracked
-    _track(dataset, results, preset, changes(override, cache), None, overwrite=False, quiet=quiet)
+    _track(dataset, results, preset, changes(override, cache), None, overwrite=overwrite, quiet=quiet)
     found = [compare(dataset, name, results, reference) for name in dataset.names]
     table = Table(title=f"{preset} against {reference}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("sequence", no_wrap=True)
     for column in ("mean IoU", "lowest", "J&F ours", "J&F reference", "difference"):
         table.add_column(column, justify="right")
     table.add_column("verdict")
-    table.add_column(f"frames under IoU {SAME_IOU}", overflow="fold")
+    apart_in = []
     for item in found:
         ours, theirs = ((score.j + score.f) / 2 for score in (item.ours, item.theirs))
         apart = item.apart()
         verdict = "same" if item.mean_iou >= SAME_IOU else "J&F agrees" if item.agrees else "APART"
         numbers = (f"{item.mean_iou:.4f}", f"{item.iou.min():.3f}", percent(ours), percent(theirs))
-        frames = f"{len(apart)}: {', '.join(apart)}" if apart else "none"
-        table.add_row(item.sequence, *numbers, f"{item.difference:+.2f}", verdict, frames)
+        table.add_row(item.sequence, *numbers, f"{item.difference:+.2f}", verdict)
+        if apart:
+            apart_in.append(f"{item.sequence}: {counted(len(apart), 'frame')} under IoU {SAME_IOU}: {', '.join(apart)}")
     stdout.print(table)
+    for line in apart_in:
+        stdout.print(line, markup=False)
     mean = sum(item.mean_iou for item in found) / len(found)
     worst = min(found, key=lambda item: item.mean_iou)
     stdout.print(

@@ -28,7 +28,7 @@ from .continuity import Continuity, ContinuityCounter
 from .davis import Dataset, Sequence, Task, missing_frames, read_result, result_path
 from .machine import peak_memory
 from .options import Changes
-from .run import DONE, Progress, forget, image_names, settle, write_json, write_mask
+from .run import DONE, Progress, forget, image_names, is_done, settle, write_json, write_mask
 from .scoring import SequenceScore, SequenceScorer
 
 HOLD = "hold"
@@ -201,7 +201,7 @@ def compare(
                 forget(out / entry.name / sequence.name)
         settle(out / entry.name, entry.facts, replace=overwrite)
     for sequence in sequences:
-        costs = {entry.name: _cost_before(out / entry.name, sequence) for entry in entries}
+        costs = {entry.name: _cost_before(out, entry, sequence) for entry in entries}
         pending = [entry for entry in entries if costs[entry.name] is None]
         found = {
             name: _scored_before(out / name, sequence, cost, counter)
@@ -358,15 +358,18 @@ def _facts(preset: str, settings: Mapping[str, Any], dataset: Dataset) -> dict[s
     }
 
 
-def _cost_before(out: Path, sequence: Sequence) -> Cost | None:
-    """What a finished sequence cost; None if it is not done, or not known."""
+def _cost_before(out: Path, entry: Entry, sequence: Sequence) -> Cost | None:
+    """What a finished sequence cost an entry; None if it is not done as it is now, or not known."""
+    folder = out / entry.name
+    if not is_done(folder / sequence.name, entry.facts):
+        return None
     try:
-        marker = json.loads((out / sequence.name / DONE).read_text(encoding="utf-8"))
+        marker = json.loads((folder / sequence.name / DONE).read_text(encoding="utf-8"))
         seconds = {stage: float(marker["stages"][stage]) for stage in STAGES}
         cost = Cost(int(marker["frames"]), seconds, marker["peak-memory-mb"], frozenset({marker["timed"]}))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return None if missing_frames(out, sequence) else cost
+    return None if missing_frames(folder, sequence) else cost
 
 
 def _scored_before(out: Path, sequence: Sequence, cost: Cost, counter: metrics.Counter) -> Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import typer
@@ -75,7 +76,11 @@ def compare(
     folder = out or Path(f"{davis.resolve().name}-compare")
     began = time.monotonic()
     found = []
-    with alone(folder), _CompareBar(len(dataset.names), quiet) as bar:
+    with ExitStack() as locks:
+        # `vos eval --run` may go on with a row.
+        for entry in entries:
+            locks.enter_context(alone(folder / entry.name))
+        bar = locks.enter_context(_CompareBar(len(dataset.names), quiet))
         for name, runs in run_comparison(dataset, entries, folder, overwrite=overwrite, on_progress=bar.update):
             found.append((name, runs))
             scores = {row: one.score for row, one in runs.items()}

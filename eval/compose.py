@@ -30,6 +30,8 @@ Shot = tuple[np.ndarray, np.ndarray]  # uint8 RGB (H, W, 3), index map uint8 (H,
 _BAR_FROM, _BAR_CROSSING, _BAR_WIDER = 5, 40, 1.25
 # Where the other shot begins, and its frames.
 _AWAY_FROM, _AWAY = 15, 12
+# Frames from which on a clip shows what its kind asks for.
+NEEDED = {"behind": _BAR_FROM + _BAR_CROSSING + 1, "away": _AWAY_FROM + _AWAY + 1}
 
 
 @dataclass(frozen=True)

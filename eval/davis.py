@@ -247,7 +247,7 @@ def describe_missing(results: Path, sequence: Sequence, missing: tuple[str, ...]
     """One line that names the sequence and its first missing frame."""
     folder = results / sequence.name
     where = f"sequence {sequence.name}, frame {missing[0]}"
-    hint = "use --allow-missing to score missing frames as empty"
+    hint = "`vos eval --allow-missing` scores missing frames as empty"
     if not folder.is_dir():
         return f"{where}: no results, there is no folder {folder}; {hint}"
     more = f" ({len(missing)} of {len(sequence.scored)} scored frames are missing)"
@@ -299,10 +299,10 @@ def _read_set(root: Path, subset: str, year: int) -> tuple[tuple[str, ...], str]
     try:
         lines = path.read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
-        found = ", ".join(sorted(p.stem for p in folder.glob("*.txt"))) or "no set"
-        raise EvaluationError(
-            f"no list of sequences for set {subset}: cannot read {path}; {folder} has {found}, or give a text file"
-        ) from error
+        found = ", ".join(sorted(p.stem for p in folder.glob("*.txt")))
+        others = ", ".join(sorted(p.name for p in folder.parent.glob("*/") if p != folder))
+        there = f"{folder} has {found or 'no set'}" + (f", other years there are {others}" if others else "")
+        raise EvaluationError(f"no list of sequences for set {subset}: cannot read {path}; {there}") from error
     if not lines:
         raise EvaluationError(f"the list of sequences {path} is empty")
     return tuple(dict.fromkeys(lines)), path.stem

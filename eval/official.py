@@ -42,7 +42,7 @@ def check_official(dataset: Dataset, results: Path, scores: Iterable[SequenceSco
         EvaluationError: `davis2017` is not installed, failed, or differs by more than 1e-9; the line names the first
             number that differs and says how many do.
     """
-    evaluation = _import_evaluation()
+    evaluation = require_official()
     differences: list[str] = []
     compared = 0
     for score in scores:
@@ -66,7 +66,7 @@ def check_official(dataset: Dataset, results: Path, scores: Iterable[SequenceSco
     return compared
 
 
-def _import_evaluation() -> Any:
+def require_official() -> Any:
     try:
         return importlib.import_module("davis2017.evaluation")
     except ImportError as error:

@@ -79,7 +79,7 @@ def run_dataset(
     settle(out, settings, replace=overwrite)
     for sequence in sequences:
         folder = out / sequence.name
-        if (folder / DONE).is_file():
+        if is_done(folder, settings):
             on_progress(Progress(sequence.name, len(sequence.frames), len(sequence.frames), resumed=True))
             yield score_sequence(sequence, out, tolerance=tolerance, counter=counter)
             continue
@@ -99,6 +99,15 @@ def run_dataset(
         facts = {"frames": done, "seconds": round(time.monotonic() - began, 3), "settings": dict(settings)}
         write_json(folder / DONE, facts)
         yield score
+
+
+def is_done(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether a sequence's folder is finished, with these settings."""
+    try:
+        marker = json.loads((folder / DONE).read_text(encoding="utf-8"))
+        return bool(marker["settings"] == json.loads(json.dumps(settings)))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def image_names(sequence: Sequence) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from vos.errors import EvaluationError, OutputError
 from vos.objects import measure
 from vos.results import OverlayPainter
+from vos.results.yuv import bt709
 from vos.types import Frame, FrameResult
 from vos.video import open_source
 
@@ -65,8 +66,7 @@ def _write(sequence: Sequence, out: Path, scores: Mapping[str, SequenceScore], p
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED_RANGE
         for frame in source:
-            picture = av.VideoFrame.from_ndarray(panels.draw(frame), format="rgb24")
-            container.mux(stream.encode(picture.reformat(format="yuv420p", dst_colorspace="ITU709")))
+            container.mux(stream.encode(bt709(panels.draw(frame), "yuv420p")))
         container.mux(stream.encode())
 
 

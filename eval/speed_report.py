@@ -18,6 +18,8 @@ from .speed import STAGES
 
 SPEED, REFERENCE = "vos bench", "vos bench reference"
 BEGIN, END = "<!-- written by vos bench report: begin -->", "<!-- written by vos bench report: end -->"
+# Characters for the name of a row on a terminal.
+_NAME = 26
 # Share of the cores in other programs' hands above which a measurement says so.
 _QUIET = 0.02
 
@@ -73,9 +75,13 @@ def put_into(page: Path, text: str) -> None:
     write_text(page, f"{before}{BEGIN}\n\n{text}\n{END}{after}")
 
 
-def show(data: Mapping[str, Any]) -> list[Table]:
-    """The tables for a terminal."""
-    return [_terminal_table(header, rows) for header, rows in tables_of(data)]
+def show(data: Mapping[str, Any], width: int) -> list[Table]:
+    """The tables for a terminal of so many characters a line; one that is wider becomes several."""
+    return [
+        _terminal_table(header, rows, part)
+        for header, rows in tables_of(data)
+        for part in _parts(header, rows, width - _NAME)
+    ]
 
 
 def tables_of(data: Mapping[str, Any]) -> list[tuple[Sequence[str], Rows]]:
@@ -189,11 +195,22 @@ def _markdown_table(header: Sequence[str], rows: Rows) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _terminal_table(header: Sequence[str], rows: Rows) -> Table:
+def _parts(header: Sequence[str], rows: Rows, room: int) -> list[range]:
+    """The columns after the first, in runs that fit."""
+    wide = [2 + max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    parts, first = [], 1
+    for column in range(2, len(header)):
+        if sum(wide[first : column + 1]) > room:
+            parts.append(range(first, column))
+            first = column
+    return [*parts, range(first, len(header))]
+
+
+def _terminal_table(header: Sequence[str], rows: Rows, columns: range) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column(header[0], overflow="fold", min_width=24)
-    for column in header[1:]:
-        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column(header[0], overflow="fold", min_width=_NAME - 2)
+    for column in columns:
+        table.add_column(header[column], justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(row[0], *(row[column] for column in columns))
     return table

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from tests.drawn import Thing, clip
 from tests.stand_in import stand_in_models
 from vos import backwards, pipeline
 from vos.backwards import Backwards, reopening
-from vos.errors import SourceError
+from vos.errors import OutputError, ReferenceInputError, SourceError
 from vos.pipeline import VideoTracker
 from vos.references import ReferencePlan, as_references
 from vos.settings import load_settings
@@ -117,7 +119,6 @@ def passed(reading: Reading, last: int, images: list[np.ndarray]) -> list[Frame]
         (Reading(), 0, range(1)),
         (Reading(start=2, end=8, every=3), 8, (8, 5, 2)),
         (Reading(start=1, every=2), 5, (5, 3, 1)),
-        (Reading(end=6), 8, range(6, -1, -1)),  # the way forwards will say that 8 is never reached
     ],
 )
 def test_frames_in_reverse_in_parts(
@@ -145,11 +146,48 @@ def test_what_can_be_read_only_once(once: Any) -> None:
         reopening("-", source)
 
 
+class OneAfterTheOther:
+    """As many programs that read cameras and files have it: every reading goes on where the last one ended."""
+
+    def __init__(self, images: list[np.ndarray]) -> None:
+        self._images = list(images)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        while self._images:
+            yield self._images.pop(0)
+
+
+def test_what_goes_on_where_it_was() -> None:
+    with pytest.raises(SourceError, match="are others when read again"):
+        track(OneAfterTheOther(IMAGES * 3), {4: (TRUTH[4] == 1).astype(np.uint8)}, both_ways=True)
+
+
+def test_a_reference_that_is_never_reached_is_said_before_anything_is_tracked() -> None:
+    plan = ReferencePlan.build(as_references({2: TRUTH[2], 8: TRUTH[8] * 3}), frame_size=SIZE)
+    with (
+        Backwards(plan, lambda reading: open_source(IMAGES, reading=reading), Reading(end=6)) as before,
+        pytest.raises(ReferenceInputError, match=r"reference on frame 8, but the clip ended after 7 frames \(0 to 6\)"),
+    ):
+        next(before.find(Seen()))
+
+
+def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match=r"/vos-\w+: No space left on device; .* make room, or set TMPDIR to another"):
+        track(IMAGES, {4: (TRUTH[4] == 1).astype(np.uint8)}, both_ways=True)
+
+
 @pytest.mark.parametrize(
     ("lengths", "error"),
     [
         ((10, 3), "there is no frame to read from frame 9 to frame 9: it ends with frame 2"),
-        ((10, 10, 3), "frames 0 to 8 are not there when read again"),
+        (
+            (10, 10, 3),
+            "frames 0 to 8 of frames are others when read again; to go both ways takes a source that can be read again",
+        ),
     ],
 )
 def test_a_source_that_has_changed(lengths: tuple[int, ...], error: str) -> None:

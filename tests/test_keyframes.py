@@ -12,7 +12,7 @@ import pytest
 from tests.drawn import Thing, clip
 from tests.stand_in import StandIn, stand_in_models
 from tests.test_latency import Windowed
-from vos.errors import SettingsError
+from vos.errors import SettingsError, SourceError
 from vos.keyframes import Carrier, Keyframes
 from vos.models.features import FeatureMap
 from vos.models.load import Models
@@ -173,6 +173,19 @@ def test_numbers_of_frames_do_not_matter() -> None:
     apart = [replace(frame, index=10 + 2 * frame.index) for frame in frames(images)]
     list(tracker(2, segmenter).run(apart, plan({10: truth[0]})))
     assert segmenter.encoded == 3
+
+
+@pytest.mark.parametrize("overrides", [{"keyframe_every": 2}, {"tracker.name": "matching+klt"}])
+def test_frames_too_long_for_opencv_are_said_to_be(overrides: dict[str, Any]) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (4, 40_000, 3), dtype=np.uint8)
+    mask = np.zeros((4, 40_000), np.uint8)
+    mask[:, 1000:9000] = 1
+    given = [Frame(i, image) for i in range(3)]
+    run = VideoTracker(load_settings("persam", overrides), stand_in_models()).run(
+        given, ReferencePlan.build(as_references(mask), frame_size=mask.shape)
+    )
+    with pytest.raises(SourceError, match="frame 1 is 40000x4, and 32766 pixels along a side are the most"):
+        list(run)
 
 
 def test_a_tracker_that_looks_ahead_is_refused() -> None:

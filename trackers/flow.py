@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from trackers.points import interior, mask_box, on_mask
+from vos.dense_flow import DenseFlow
 from vos.models.features import Features
 from vos.soft import LowLogits
 from vos.types import Frame, FrameResult, Prompts
@@ -23,8 +24,6 @@ _SQUARE, _NOISE = 9, 25.0
 # Logits are carried within these bounds, so that a pixel that is sure does not outvote the edge beside it; where only a
 # mask is known, it counts as so sure. The least keeps every pixel of the final mask, whatever its own logit.
 _LEAST, _SURE = 0.1, 6.0
-# The smallest side of an image that OpenCV's flow takes is 12 pixels.
-_SMALLEST = 16
 
 
 class Quality(str, Enum):
@@ -83,7 +82,7 @@ class FlowTracker:
 
     def __init__(self, settings: FlowSettings) -> None:
         self._settings = settings
-        self._flow = cv2.DISOpticalFlow.create(getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{settings.quality.name}"))
+        self._flow = DenseFlow(settings.quality.value)
         self._ids: list[int] = []
         self._given: dict[int, np.ndarray] = {}
         self._last: FrameResult | None = None
@@ -166,7 +165,7 @@ class FlowTracker:
         return self._field[1]
 
     def _computed(self, before: np.ndarray, grey: np.ndarray) -> _Field:
-        forth, back = self._dense(before, grey), self._dense(grey, before)
+        forth, back = self._flow.between(before, grey), self._flow.between(grey, before)
         h, w = grey.shape
         pixels = np.stack(np.meshgrid(np.arange(w), np.arange(h)), axis=-1).astype(np.float32)
         source = pixels + back
@@ -177,13 +176,6 @@ class FlowTracker:
         alike = _similarity(carried, grey) >= self._settings.min_similarity
         trusted = inside & alike & (gap <= _RELATIVE * length + _ABSOLUTE)
         return _Field(pixels + forth, source, trusted & (trusted.mean() >= self._settings.min_agreement))
-
-    def _dense(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Flow from one grey image to another, float32 (H, W, 2), xy, pixels."""
-        h, w = a.shape
-        below, right = max(0, _SMALLEST - h), max(0, _SMALLEST - w)
-        a, b = (cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE) for image in (a, b))
-        return self._flow.calc(a, b, None)[:h, :w]
 
 
 def _logits(result: FrameResult, object_id: int, mask: np.ndarray) -> np.ndarray:

@@ -9,18 +9,17 @@ from functools import cached_property, lru_cache
 import cv2
 import numpy as np
 
+from vos.dense_flow import DenseFlow
 from vos.models.features import FeatureMap
 from vos.resample import shares
 from vos.types import Frame
 
-# Flow is computed on this many pixels per place of the grid, along each axis.
-_FINER = 2
+# Flow is computed on this many pixels per place of the grid, along each axis, and on no fewer than these.
+_FINER, _SMALLEST = 2, 16
 # Trust in a vector halves where forth and back differ by about this many pixels, and more for longer ones.
 _RELATIVE, _ABSOLUTE = 0.02, 1.0
 # Brightness, 0 to 255, that a thing may change by from frame to frame, and the blur in which it is compared, in places.
 _SAME, _BLUR = 12.0, 1.5
-# The smallest side of an image that OpenCV's flow takes is 12 pixels.
-_SMALLEST = 16
 
 
 class Grid:
@@ -64,15 +63,13 @@ class Flow:
     """Dense flow (DIS, OpenCV) between two pictures, forth and back side by side; for one thread at a time."""
 
     def __init__(self) -> None:
-        self._forth, self._back = (
-            cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM) for _ in ("forth", "back")
-        )
+        self._forth, self._back = DenseFlow(), DenseFlow()
         self._beside = ThreadPoolExecutor(1, "vos-flow")
 
     def between(self, before: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pictures uint8 (h, w) -> flow forth and back, float32 (h, w, 2) each, xy, pixels."""
-        forth = self._beside.submit(self._forth.calc, before, now, None)
-        back = self._back.calc(now, before, None)
+        forth = self._beside.submit(self._forth.between, before, now)
+        back = self._back.between(now, before)
         return forth.result(), back
 
 

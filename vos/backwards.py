@@ -13,22 +13,23 @@ from dataclasses import replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from tempfile import TemporaryDirectory, gettempdir
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from vos.errors import SourceError
+from vos.errors import OutputError, SourceError
 from vos.objects import measure
 from vos.references import ReferencePlan
 from vos.results.plain import pack, unpack
-from vos.results.record import record_of, result_of
+from vos.results.record import print_of, record_of, result_of
 from vos.soft import LowLogits
 from vos.types import Frame, FrameResult, ObjectResult, State
 from vos.video import Reading, Source, open_source
 
 # No source is read backwards: it is opened again for each part of so many bytes of pictures, the last part first.
 _PART = 128_000_000
+_AGAIN = "to go both ways takes a source that can be read again and again, such as a file"
 
 Reopen = Callable[[Reading], Source]
 Track = Callable[[Iterator[Frame]], Generator[FrameResult, None, None]]
@@ -41,8 +42,16 @@ def reopening(source: Any, opened: Source) -> Reopen:
         SourceError: it can be read only once.
     """
     if opened.origin is None and isinstance(source, str | PathLike | Iterator):
-        raise SourceError(f"{opened.name}: to go both ways takes a source that can be read again: a file, or a folder")
+        raise SourceError(f"{opened.name}: {_AGAIN}")
     return lambda reading: open_source(source, reading=reading)
+
+
+class _Seen(NamedTuple):
+    """Frames, in order: their numbers, checksums where they come from no file, and those with which a shot begins."""
+
+    numbers: array[int]
+    prints: array[int]
+    cuts: set[int]
 
 
 class Backwards:
@@ -59,17 +68,25 @@ class Backwards:
         self._reopen = reopen
         self._reading = reading
         self._entries = plan.entries
-        self._folder = TemporaryDirectory(prefix="vos-")
+        try:
+            self._folder = TemporaryDirectory(prefix="vos-")
+        except OSError as error:
+            raise _no_room(error, gettempdir()) from error
 
     @property
     def last(self) -> int:
-        """The frame at which the pass begins: from there on, all objects have entered."""
+        """The frame with which the last object enters: there the pass begins."""
         return max(self._entries.values())
 
     @property
     def count(self) -> int:
-        """How many frames the pass takes; for this the source is read up to the last of them."""
-        return len(self._seen[0])
+        """How many frames the pass takes; for this the source is read up to the last of them.
+
+        Raises:
+            ReferenceInputError: it ends before that.
+            SourceError: it cannot be read at all.
+        """
+        return len(self._seen.numbers)
 
     def find(self, track: Track) -> Iterator[int]:
         """Run the pass.
@@ -81,14 +98,15 @@ class Backwards:
             The number of every frame that is done.
 
         Raises:
-            VosError: whatever `track` and the source raise. That a source is damaged is left for the way forwards to
-                say.
+            OutputError: the folder for temporary files is full.
+            VosError: whatever `count`, `track` and the source raise. That a source is damaged is left for the way
+                forwards to say.
         """
         with closing(track(self._reversed())) as results:
             for result in results:
                 earlier = self._earlier(result)
                 if earlier.objects:
-                    self._path(result.frame.index).write_bytes(pack(record_of(earlier, soft=True)))
+                    self._keep(earlier)
                 yield result.frame.index
 
     def join(self, result: FrameResult) -> FrameResult:
@@ -115,41 +133,57 @@ class Backwards:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _keep(self, earlier: FrameResult) -> None:
+        try:
+            self._path(earlier.frame.index).write_bytes(pack(record_of(earlier, soft=True)))
+        except OSError as error:
+            raise _no_room(error, self._folder.name) from error
+
     def _path(self, frame: int) -> Path:
         return Path(self._folder.name) / f"{frame:08d}.npz"
 
     @cached_property
-    def _seen(self) -> tuple[array[int], set[int]]:
-        """The numbers of the frames up to the last one, and those with which a new shot begins."""
-        numbers, cuts = array("q"), set()
-        with suppress(SourceError), self._reopen(self._reading) as source:
-            for frame in source:
-                if frame.index > self.last:
-                    break
-                numbers.append(frame.index)
-                if frame.cut:
-                    cuts.add(frame.index)
-        return numbers, cuts
+    def _seen(self) -> _Seen:
+        """What there is up to the last frame."""
+        seen = _Seen(array("q"), array("Q"), set())
+        try:
+            with self._reopen(self._reading) as source:
+                for frame in source:
+                    if frame.index > self.last:
+                        return seen
+                    seen.numbers.append(frame.index)
+                    if source.origin is None:
+                        seen.prints.append(print_of(frame))
+                    if frame.cut:
+                        seen.cuts.add(frame.index)
+        except SourceError:
+            return seen
+        count = seen.numbers[-1] + 1 if seen.numbers else 0
+        if count <= self.last:
+            raise self._plan.never_reached(count)
+        return seen
 
     def _reversed(self) -> Iterator[Frame]:
         """These frames, the last one first; where a shot begins, a new one begins with the frame before."""
-        numbers, cuts = self._seen
+        numbers, prints, cuts = self._seen
         later, room, left = None, 1, len(numbers)
         while left:
-            part = numbers[max(0, left - room) : left]
-            for frame in self._part(part):
+            part = slice(max(0, left - room), left)
+            for frame in self._part(numbers[part], prints[part]):
                 room = max(1, _PART // frame.image.nbytes)
                 yield replace(frame, cut=later in cuts)
                 later = frame.index
-            left -= len(part)
+            left = part.start
 
-    def _part(self, numbers: array[int]) -> Iterator[Frame]:
+    def _part(self, numbers: array[int], prints: array[int]) -> Iterator[Frame]:
         """Neighbouring frames, the last one first, each let go once it is passed on."""
         frames: list[Frame] = []
         with self._reopen(replace(self._reading, start=numbers[0], end=numbers[-1])) as source, suppress(SourceError):
             frames.extend(source)
-        if [frame.index for frame in frames] != list(numbers):
-            raise SourceError(f"{source.name}: frames {numbers[0]} to {numbers[-1]} are not there when read again")
+        if [frame.index for frame in frames] != list(numbers) or (prints and prints != _prints(frames)):
+            raise SourceError(
+                f"frames {numbers[0]} to {numbers[-1]} of {source.name} are others when read again; {_AGAIN}"
+            )
         while frames:
             yield frames.pop()
 
@@ -163,6 +197,17 @@ class Backwards:
             kept,
             _only(result.soft, ids),
         )
+
+
+def _no_room(error: OSError, folder: str) -> OutputError:
+    return OutputError(
+        f"{folder}: {error.strerror or error}; what is found on the way back waits there: make room, or set TMPDIR to "
+        "another folder"
+    )
+
+
+def _prints(frames: list[Frame]) -> array[int]:
+    return array("Q", map(print_of, frames))
 
 
 def _on(index_map: np.ndarray, item: ObjectResult) -> ObjectResult:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import cv2
 import torch
 
-from vos.errors import DeviceError
+from vos.errors import DeviceError, SourceError
 from vos.types import Frame
 
 
@@ -48,10 +49,23 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
 
 @contextmanager
-def memory_errors(frame: Frame, device: torch.device) -> Iterator[None]:
-    """Running out of memory is something a user can mend: a DeviceError that says where it happened."""
+def frame_errors(frame: Frame, device: torch.device) -> Iterator[None]:
+    """What a user can mend of a frame's errors, in words.
+
+    Raises:
+        DeviceError: out of memory.
+        SourceError: it is longer than OpenCV's `remap` takes.
+    """
     try:
         yield
+    except cv2.error as error:
+        if "SHRT_MAX" not in str(error):
+            raise
+        h, w = frame.size
+        raise SourceError(
+            f"frame {frame.index} is {w}x{h}, and 32766 pixels along a side are the most for this tracker, or for "
+            "keyframes; track in a smaller picture (max_size), or with the preset best"
+        ) from error
     except (MemoryError, RuntimeError) as error:
         full = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
         if not full:

@@ -12,10 +12,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from vos.dense_flow import DenseFlow
 from vos.references import FrameReferences
 from vos.types import Frame
 
-# Flow is computed on pictures whose longer side is at most this many pixels; OpenCV's takes none below 12.
+# Flow is computed on pictures whose longer side is at most this many pixels, and whose shorter one at least this many.
 _LONGEST, _SMALLEST = 854, 16
 # A place that no pixel of the keyframe shows.
 _NOWHERE = -1e4
@@ -53,7 +54,7 @@ class Carrier:
     """
 
     def __init__(self) -> None:
-        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._flow = DenseFlow()
         self._masks: np.ndarray | None = None
         self._scores: dict[int, float] = {}
         self._grey: np.ndarray | None = None  # picture of the last frame
@@ -76,7 +77,7 @@ class Carrier:
         grey = _grey(frame)
         h, w = grey.shape
         places = np.stack(np.meshgrid(np.arange(w), np.arange(h)), axis=-1).astype(np.float32)
-        before = places + self._flow.calc(grey, self._grey, None)
+        before = places + self._flow.between(grey, self._grey)
         source = places if self._source is None else self._source
         source = cv2.remap(source, before, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         source[((before < -0.5) | (before > (w - 0.5, h - 0.5))).any(axis=2)] = _NOWHERE

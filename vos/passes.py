@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from vos.device import memory_errors
+from vos.device import frame_errors
 from vos.errors import ReferenceInputError, SettingsError
 from vos.keyframes import Carrier, Keyframes
 from vos.models.features import Features
@@ -116,7 +116,7 @@ class VideoPass:
             DeviceError: out of memory.
         """
         with (
-            memory_errors(frame, self._models.segmenter.device),
+            frame_errors(frame, self._models.segmenter.device),
             self._models.beside.work(),
             self.times.stage("encode"),
         ):
@@ -140,7 +140,7 @@ class VideoPass:
             DeviceError: out of memory.
         """
         if isinstance(self._tracker, PreparesAhead):
-            with memory_errors(frame, self._models.segmenter.device):
+            with frame_errors(frame, self._models.segmenter.device):
                 self._tracker.prepare(before, frame, features)
 
     @torch.inference_mode()
@@ -163,7 +163,7 @@ class VideoPass:
             DeviceError: out of memory.
             ReferenceInputError: clicks or a box on this frame that SAM makes nothing of.
         """
-        with memory_errors(frame, self._models.segmenter.device):
+        with frame_errors(frame, self._models.segmenter.device):
             return self._step(frame, given, features, upcoming)
 
     def _step(

@@ -273,6 +273,8 @@ def _read_preset(name: str) -> dict[str, Any]:
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
             raise SettingsError(f"{name}: cannot be read: {reason}") from error
+    elif name.endswith((".yaml", ".yml")):
+        raise SettingsError(f"preset {name}: no such file; presets: {', '.join(preset_names())}")
     else:
         raise SettingsError(
             f"unknown preset '{name}'; presets: {', '.join(preset_names())}, or the path of a YAML file"

@@ -178,6 +178,18 @@ def test_what_is_a_batch(shots: Path, tmp_path: Path) -> None:
         assert not is_batch(str(one)), one
 
 
+def test_images_beside_folders_of_their_names_are_masks(shots: Path) -> None:
+    for video in ("a.mov", "b.mp4"):
+        (shots / video).unlink()
+    assert not is_batch(str(shots)), "a.png and b.png are frames"
+    for mask in ("a.png", "b.png"):
+        (shots / mask).unlink()
+    shutil.copytree(shots / "stills", shots / "more")
+    shutil.copy(shots / "stills.png", shots / "more.png")
+    assert is_batch(str(shots))
+    assert [Path(job.source).name for job in jobs_in(str(shots), Given(), None)] == ["more", "stills"]
+
+
 def test_results_have_names_of_their_own(tmp_path: Path) -> None:
     for name in ("x.mp4", "x.mov", "y.mp4"):
         (tmp_path / name).touch()

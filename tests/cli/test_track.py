@@ -220,7 +220,7 @@ def test_the_record_is_enough_to_repeat_a_run(vos: Vos, scene: Scene, checkpoint
     arguments = ("--box", "1:10,20,30,40:7", "--click", "-1:5,5:7", "--device", "cpu", "-o", tmp_path / "out")
     assert vos("track", scene.video, "--ref", scene.mask, *arguments).code == 0
     record = json.loads((tmp_path / "out" / "track.json").read_text())
-    assert record["references"] == [f"--ref 0:{scene.mask}", "--click -1:5,5:7", "--box 1:10,20,30,40:7"]
+    assert record["references"] == [f"--ref 0:{scene.mask}:1", "--click -1:5,5:7", "--box 1:10,20,30,40:7"]
     assert record["settings"]["device"] == "cpu"
 
 

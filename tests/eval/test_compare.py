@@ -507,7 +507,7 @@ def test_command(vos: Vos, faked: Bench, tmp_path: Path) -> None:
     assert "(was done before)" in again.stderr
     quiet = vos(*arguments, "--quiet")
     assert (quiet.stdout, quiet.stderr) == ("", "")
-    with alone(faked.out), pytest.raises(OutputError, match="another run is writing there"):
+    with alone(faked.out / "off"), pytest.raises(OutputError, match="off: another run is writing there"):
         vos(*arguments)
 
 

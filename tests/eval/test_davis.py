@@ -236,7 +236,7 @@ def test_sets_and_choices(root: Path, tmp_path: Path) -> None:
     for error, options in (
         (f"DAVIS folder not found: {tmp_path / 'no'}", {"root": tmp_path / "no"}),
         ("no list of sequences for set train", {"subset": "train"}),
-        ("has val, or give a text file", {"subset": "train"}),
+        ("2017 has val", {"subset": "train"}),
         (f"the list of sequences {listing} is empty", {"subset": str(listing)}),
         ("no sequence 'cat' in set val", {"sequences": ["dog", "cat"]}),
         ("no sequence is named; leave the option out for all of the set", {"sequences": []}),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,19 @@ def test_other_settings_are_refused(dataset: Dataset, tracker: FakeTracker, tmp_
     tracker.fail_at = None
     assert len(list(run_dataset(dataset, out, tracker, changed, overwrite=True))) == 2
     assert json.loads((out / "settings.json").read_text()) == changed
+
+
+def test_what_was_made_with_other_settings_is_made_again(
+    dataset: Dataset, tracker: FakeTracker, tmp_path: Path
+) -> None:
+    out, changed = tmp_path / "out", {"preset": "another"}
+    list(run_dataset(dataset, out, tracker, SETTINGS))
+    one = replace(dataset, names=("pair",))
+    list(run_dataset(one, out, tracker, changed, overwrite=True))
+    tracker.asked.clear()
+    list(run_dataset(dataset, out, tracker, changed))
+    assert tracker.asked == ["void"]
+    assert json.loads((out / "void" / "done.json").read_text())["settings"] == changed
 
 
 def test_a_folder_of_something_else_is_refused(dataset: Dataset, tracker: FakeTracker, tmp_path: Path) -> None:

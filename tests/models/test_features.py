@@ -98,3 +98,15 @@ def test_dinov2_names_and_official_keys() -> None:
     assert set(renamed) == set(ours)
     torch.testing.assert_close(renamed["cls_token"], ours["cls_token"])
     torch.testing.assert_close(renamed["pos_embed"], position[:, 1:])
+
+
+@pytest.mark.parametrize("lies", [False, True])
+def test_coverage_of_a_frame_that_is_one_column_wide_to_the_encoder(lies: bool) -> None:
+    mask = np.zeros((4000, 5), bool)
+    mask[3000] = True
+    features = FeatureMap(torch.zeros(1, 64, 1), (4000, 5), (1024, 1), 16)
+    if lies:
+        mask, features = mask.T, FeatureMap(torch.zeros(1, 1, 64), (5, 4000), (1, 1024), 16)
+    coverage = features.coverage(mask).flatten()
+    assert coverage.argmax() == 3000 * 64 // 4000
+    assert coverage.sum().item() == pytest.approx(1024 / 4000 / 16 / 16, rel=0.02)

@@ -24,6 +24,7 @@ from vos.errors import OutputError, SettingsError
 from vos.results import KINDS, ResultWriter, Run, Summary, files, matte
 from vos.results.measure import COLUMNS, perimeter
 from vos.results.polygons import polygons_of
+from vos.results.yuv import bt709
 from vos.types import OPAQUE, FrameResult
 from vos.video import Source, open_source
 
@@ -49,6 +50,24 @@ def layer(result: FrameResult, object_id: int) -> np.ndarray:
     """False everywhere before the object enters."""
     known = object_id in [item.id for item in result.objects]
     return result.layer(object_id) if known else np.zeros(result.index_map.shape, bool)
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv444p10le"])
+@pytest.mark.parametrize("size", [(480, 854), (62, 82)])
+def test_a_picture_is_converted_the_same_every_time(
+    pixels: str, size: tuple[int, int], rng: np.random.Generator
+) -> None:
+    image = rng.integers(0, 255, (*size, 3), dtype=np.uint8)
+    depth = 2 if "10" in pixels else 1
+
+    def seen() -> bytes:
+        rows = [
+            np.frombuffer(bytes(plane), np.uint8).reshape(plane.height, -1)[:, : depth * plane.width]
+            for plane in bt709(image, pixels).planes
+        ]
+        return b"".join(part.tobytes() for part in rows)
+
+    assert len({seen() for _ in range(60)}) == 1
 
 
 def test_the_drawn_objects_overlap() -> None:

@@ -156,9 +156,11 @@ def _videos_of(path: Path) -> list[Path]:
         else:
             return []
         videos = [p for p in found if _is_video(p)]
-        if not videos and any(p.suffix.lower() in IMAGE_SUFFIXES for p in found if p.is_file()):
-            return []
-        return sorted([*videos, *(p for p in found if p.is_dir() and _holds_images(p))], key=natural_key)
+        folders = [p for p in found if p.is_dir() and _holds_images(p)]
+        # An image beside a folder of its name is that one's mask.
+        named = {p.name for p in folders}
+        images = [p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file() and p.stem not in named]
+        return [] if images and not videos else sorted([*videos, *folders], key=natural_key)
     except OSError:
         return []  # opening it as a source says what is wrong
 

@@ -69,6 +69,7 @@ class FrameProgress:
     def __init__(self, total: int | None, *, quiet: bool, done: int = 0, what: str = "tracking") -> None:
         self._total = total
         self._quiet = quiet
+        self._what = what
         self._done = self._kept = done
         self._began = self._last = time.monotonic()
         self._bar: Progress | None = None
@@ -116,7 +117,8 @@ class FrameProgress:
             self._bar.update(self._task, completed=self._done, total=total, frame=self._of(), rate=f"{self.rate:.2f}")
         elif not self._quiet and time.monotonic() - self._last >= self._EVERY_SECONDS:
             self._last = time.monotonic()
-            stdout.print(f"frame {self._of()}  {self.rate:.2f} frames/s{self._left()}")
+            what = "" if self._what == "tracking" else f"{self._what}: "
+            stdout.print(f"{what}frame {self._of()}  {self.rate:.2f} frames/s{self._left()}")
 
     def _of(self) -> str:
         known = self._total is not None and self._total >= self._done

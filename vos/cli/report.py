@@ -35,7 +35,9 @@ def understood(plan: ReferencePlan) -> list[str]:
 def as_option(reference: Reference) -> str:
     """A reference as the option that gives it, for the record."""
     if isinstance(reference, MaskReference):
-        return f"--ref {reference.frame}:{reference.source}"
+        # The mask of a single object may have been given an id of its own.
+        own = f":{reference.ids[0]}" if len(reference.ids) == 1 else ""
+        return f"--ref {reference.frame}:{reference.source}{own}"
     if isinstance(reference, Click):
         sign = "" if reference.positive else "-"
         return f"--click {sign}{reference.frame}:{reference.x:g},{reference.y:g}:{reference.id}"

@@ -18,7 +18,7 @@ from vos.cli.reading import Watch, notes, placed
 from vos.cli.report import as_option, ended, frames, system_error, tell, understood, valid
 from vos.cli.session import Session, versions
 from vos.cli.stopping import STOPPED, Stopped
-from vos.errors import OutputError, ReferenceInputError, ResumeError, VosError
+from vos.errors import OutputError, ResumeError, VosError
 from vos.references import MaskReference, Reference, ReferencePlan
 from vos.results import DEFAULT_KINDS, Kept, ResultWriter, Run, is_finished
 from vos.results.lock import alone
@@ -147,7 +147,8 @@ def _follow(
                     progress.advance()
                     if resumable and progress.done % wishes.keep_every == 0:
                         writer.keep(video.state())
-            problem = _never_reached(plan, watch.reached)
+            if plan.beyond(watch.reached):
+                problem = plan.never_reached(watch.reached)
     except (Exception, Stopped) as error:
         problem = error
     summary = writer.close(error=_said(problem))
@@ -156,8 +157,11 @@ def _follow(
         return
     again = "; the same command with --resume goes on" if resumable and (summary.frames or done) else ""
     if isinstance(problem, Stopped):
-        after = f"after {frames(summary.frames)}; what is written is valid"
-        stderr.print(f"vos: stopped {after if summary.frames else 'before the first frame'}{again}", markup=False)
+        if summary.frames:
+            where = f" after {frames(summary.frames)}; what is written is valid"
+        else:
+            where = f"; of {frames(done)} the results are kept" if done else " before the first frame"
+        stderr.print(f"vos: stopped{where}{again}", markup=False)
         raise typer.Exit(STOPPED)
     if isinstance(problem, ResumeError):
         raise problem
@@ -239,13 +243,3 @@ def _job(
         "versions": versions(),
         "threads": torch.get_num_threads(),
     }
-
-
-def _never_reached(plan: ReferencePlan, count: int) -> ReferenceInputError | None:
-    missed = plan.beyond(count)
-    if not missed:
-        return None
-    first = missed[0]
-    return ReferenceInputError(
-        f"{first.source}: reference on frame {first.frame}, but the clip ended after {frames(count)} (0 to {count - 1})"
-    )

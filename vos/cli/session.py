@@ -79,4 +79,5 @@ def _device_name(device: torch.device) -> str:
 
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+    count = torch.get_num_threads()
+    return f"{device} ({count} thread{'' if count == 1 else 's'})" if device.type == "cpu" else str(device)

@@ -94,7 +94,16 @@ class FeatureMap:
             raise ValueError(f"mask must be {self.frame_size}, got {mask.shape = }")
         h, w = self.grid_size
         full = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None]
-        full = F.interpolate(full, self.input_size, mode="bilinear", align_corners=False, antialias=True)
+        # PyTorch gives every row of a single column the first one's value, so that is resized lying down.
+        lies, size = self.input_size[1] == 1, self.input_size
+        full = F.interpolate(
+            full.mT if lies else full,
+            size[::-1] if lies else size,
+            mode="bilinear",
+            align_corners=False,
+            antialias=True,
+        )
+        full = full.mT if lies else full
         full = F.pad(full, (0, w * self.stride - self.input_size[1], 0, h * self.stride - self.input_size[0]))
         return F.avg_pool2d(full, self.stride)[0, 0].clamp(0, 1).to(self.features.device)
 

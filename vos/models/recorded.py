@@ -72,12 +72,14 @@ class Recorded:
                 self._met[key] = -_AGAIN
                 with suppress(torch.OutOfMemoryError):
                     recording = self._record(key, given)
-            if recording is None:
-                return self._work(*(one.to(self._device) for one in given))
-            self._recordings.move_to_end(key)
+            # A call may leave something for the next one, such as a cache filled when first needed.
             stream = torch.cuda.current_stream(self._device)
             stream.wait_event(self._free)
-            results = recording(given)
+            if recording is None:
+                results = self._work(*(one.to(self._device) for one in given))
+            else:
+                self._recordings.move_to_end(key)
+                results = recording(given)
             self._free.record(stream)
             return results
 

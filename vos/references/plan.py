@@ -159,6 +159,14 @@ class ReferencePlan:
         """References that a clip of `frame_count` frames never reaches."""
         return tuple(reference for reference in self.references if reference.frame >= frame_count)
 
+    def never_reached(self, frame_count: int) -> ReferenceInputError:
+        """That a clip of `frame_count` frames ends before the first reference `beyond` it."""
+        first = self.beyond(frame_count)[0]
+        frames = f"{frame_count} frame{'' if frame_count == 1 else 's'} (0 to {frame_count - 1})"
+        return ReferenceInputError(
+            f"{first.source}: reference on frame {first.frame}, but the clip ended after {frames}"
+        )
+
     def __repr__(self) -> str:
         return f"ReferencePlan({len(self.references)} references, ids={list(self.ids)}, frames={list(self.frames)})"
 

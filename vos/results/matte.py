@@ -16,6 +16,7 @@ from vos.results.clock import Clock
 from vos.results.files import PartFile, Reserve
 from vos.results.sinks import Run, alpha_of, every_id
 from vos.results.summary import Summary
+from vos.results.yuv import bt709
 from vos.types import FrameResult
 
 _ENCODER = "prores_ks"
@@ -50,9 +51,7 @@ class ProresSink:
 
     def write(self, result: FrameResult) -> None:
         stamp = self._clock.stamp(result.frame)
-        picture = av.VideoFrame.from_ndarray(result.frame.image, format="rgb24").reformat(
-            format="yuv444p10le", dst_colorspace="ITU709", dst_color_range="MPEG"
-        )
+        picture = bt709(result.frame.image, "yuv444p10le")
         colours = [_plane(picture.planes[k]) for k in range(3)]
         for object_id in every_id(self._run, result):
             if object_id not in self._movies:

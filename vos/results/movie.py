@@ -17,6 +17,7 @@ from vos.results.files import PartFile, Reserve
 from vos.results.overlay import OverlayPainter
 from vos.results.sound import Sound
 from vos.results.summary import Summary
+from vos.results.yuv import bt709
 from vos.types import FrameResult
 
 if TYPE_CHECKING:
@@ -70,8 +71,7 @@ class OverlaySink:
         image = self._painter.paint(result)
         if any(self._padding):
             image = cv2.copyMakeBorder(image, 0, self._padding[0], 0, self._padding[1], cv2.BORDER_REPLICATE)
-        picture = av.VideoFrame.from_ndarray(image, format="rgb24")
-        picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+        picture = bt709(image, "yuv420p")
         picture.time_base, picture.pts = self._clock.unit, self._clock.stamp(result.frame)
         self._encode(picture)
         begins = picture.pts * self._clock.unit
