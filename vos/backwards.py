@@ -79,6 +79,11 @@ class Backwards:
         return max(self._entries.values())
 
     @property
+    def begins(self) -> int:
+        """The last frame of the pass that can be read."""
+        return self._seen.numbers[-1]
+
+    @property
     def count(self) -> int:
         """How many frames the pass takes; for this the source is read up to the last of them.
 

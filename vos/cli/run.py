@@ -186,7 +186,7 @@ def _look_back(before: Backwards, plan: ReferencePlan, session: Session, wishes:
             progress.advance()
     tell(
         wishes.quiet,
-        f"backwards from frame {before.last}: {frames(progress.done)} in {duration(progress.seconds)} "
+        f"backwards from frame {before.begins}: {frames(progress.done)} in {duration(progress.seconds)} "
         f"({progress.rate:.2f} frames/s)",
     )
 
