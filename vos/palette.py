@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+_CODE = np.array([65536, 256, 1])
+
 
 def davis_palette() -> np.ndarray:
     """The colour map of PASCAL VOC and DAVIS, uint8 (256, 3) RGB, by its rule.
@@ -16,3 +18,12 @@ def davis_palette() -> np.ndarray:
     for k in range(3):
         colours |= ((ids >> (3 * k + channels) & 1) << (7 - k)).astype(np.uint8)
     return colours
+
+
+def ids_of(colours: np.ndarray) -> np.ndarray | None:
+    """The ids of which uint8 RGB (H, W, 3) are the colours, uint8 (H, W); None if one is no id's."""
+    known = davis_palette().astype(np.int64) @ _CODE
+    by_code = np.argsort(known)
+    codes = colours.astype(np.int64) @ _CODE
+    found = by_code[np.minimum(np.searchsorted(known[by_code], codes), len(known) - 1)]
+    return found.astype(np.uint8) if (known[found] == codes).all() else None

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -162,7 +163,99 @@ def test_masks_corrected_by_hand(export: Callable[..., Ended], out: Path) -> Non
     assert (row[0], row[3], row[7], row[10:14]) == ("3", "1", "200", ["30", "10", "49", "19"])
     array[0, 0] = 77
     Image.fromarray(array).save(out / "masks/00003.png")
-    assert "00003.png: holds object 77, of which track.json knows nothing" in export("--to", "csv", "--overwrite").error
+    error = export("--to", "csv", "--overwrite").error
+    assert "00003.png: holds object 77, but the run has only 1, 2; use these ids" in error
+
+
+def corrected(out: Path, frame: int, change: Callable[[np.ndarray], object]) -> tuple[np.ndarray, np.ndarray]:
+    """A mask before and after it is changed in place."""
+    path = out / f"masks/{frame:05d}.png"
+    with Image.open(path) as mask:
+        before, palette = np.array(mask), mask.getpalette()
+    after = before.copy()
+    change(after)
+    image = Image.fromarray(after)
+    image.putpalette(palette or [])
+    image.save(path)
+    return before, after
+
+
+def alpha8(out: Path, object_id: int, frame: int) -> np.ndarray:
+    return np.array(Image.open(out / f"alpha8/{object_id}/{frame:05d}.png"))
+
+
+def test_soft_masks_follow_what_is_corrected(export: Callable[..., Ended], out: Path, tracked: Path) -> None:
+    def erase(mask: np.ndarray) -> None:
+        x = np.nonzero(mask == 1)[1]
+        mask[(mask == 1) & (np.arange(mask.shape[1]) < x.mean())] = 0
+
+    def paint(mask: np.ndarray) -> None:
+        mask[2:12, 100:140] = 2
+
+    swap = np.array([0, 2, 1], np.uint8)
+    corrected(out, 9, lambda mask: np.copyto(mask, swap[mask]))
+    erased_from, erased = corrected(out, 4, erase)
+    _, early = corrected(out, 2, paint)  # before the second object enters
+    assert (early == 2).any()
+    assert export("--to", "csv,coco,npz,alpha8").code == 0
+    gone = (erased_from == 1) & (erased == 0)
+    left, was = alpha8(out, 1, 4), np.array(Image.open(tracked / "out/alpha8/1/00004.png"))
+    assert gone.sum() > 100
+    assert not left[gone].any()
+    around, kept = (cv2.dilate(m.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0 for m in (gone, erased == 1))
+    assert was[around & ~gone & ~kept].any()
+    assert not left[around & ~kept].any(), "no edge is left of it"
+    assert (left[erased == 1] == was[erased == 1]).all()
+    assert (alpha8(out, 2, 2) == np.where(early == 2, 255, 0)).all()
+    for object_id, other in ((1, 2), (2, 1)):
+        found, theirs = alpha8(out, object_id, 9), np.array(Image.open(tracked / f"out/masks/{9:05d}.png")) == other
+        assert (found[theirs] == 255).all()
+        assert (found >= 128).sum() == theirs.sum(), "nothing is left where it was"
+    lines = [line.split(",") for line in (out / "measurements.csv").read_text().splitlines()[1:]]
+    areas = {(int(line[0]), int(line[3])): int(line[7]) for line in lines}
+    coco = json.loads((out / "coco.json").read_text())
+    assert {
+        (a["image_id"], a["category_id"]): a["area"] for a in coco["annotations"] if a["image_id"] in (2, 4, 9)
+    } == {key: area for key, area in areas.items() if key[0] in (2, 4, 9)}
+    for index in (0, 1, 3, 5, 6, 7, 8):
+        assert (out / f"alpha8/1/{index:05d}.png").read_bytes() == (
+            tracked / f"out/alpha8/1/{index:05d}.png"
+        ).read_bytes()
+
+
+@pytest.mark.parametrize("mode", ["P", "RGB", "RGBA"])
+def test_a_mask_is_read_by_its_colours(export: Callable[..., Ended], out: Path, mode: str) -> None:
+    """Paint programs reorder palettes, or leave none."""
+    path = out / "masks/00008.png"
+    assert export("--to", "csv").code == 0
+    before = (out / "measurements.csv").read_bytes()
+    with Image.open(path) as mask:
+        shown, values, palette = mask.convert("RGBA"), np.array(mask), np.array(mask.getpalette()).reshape(-1, 3)
+    if mode == "P":
+        other = Image.fromarray(np.array([2, 0, 1], np.uint8)[values])
+        other.putpalette(palette[[1, 2, 0]].astype(np.uint8).tobytes())
+        other.save(path)
+        assert np.array(Image.open(path).convert("RGBA")).tolist() == np.array(shown).tolist()
+    else:
+        shown.convert(mode).save(path)
+    assert export("--to", "csv", "--overwrite").code == 0
+    assert (out / "measurements.csv").read_bytes() == before
+    Image.new("RGB", (144, 96), (1, 2, 3)).save(path)
+    assert "has colours that are no object's; save it as an indexed" in export("--to", "csv", "--overwrite").error
+
+
+def test_what_was_converted_before_stays_until_it_is_made_anew(export: Callable[..., Ended], out: Path) -> None:
+    assert export("--to", "csv,alpha8").code == 0
+    before = contents(out)
+    (out / "masks/00009.png").unlink()
+    assert "there is no such file" in export("--to", "csv,alpha8,npz", "--overwrite").error
+    before.pop("masks/00009.png")
+    assert contents(out) == before
+    (out / "alpha8/notes.txt").write_text("mine")
+    shutil.copy(out / "masks/00008.png", out / "masks/00009.png")
+    assert export("--to", "csv,alpha8", "--overwrite").code == 0
+    assert sorted(contents(out)) == sorted({*before, "masks/00009.png", "alpha8/notes.txt"})
+    assert contents(out)["measurements.csv"] != before["measurements.csv"]
 
 
 def test_what_cannot_be_converted(vos: Vos, export: Callable[..., Ended], out: Path, tmp_path: Path) -> None:
@@ -177,7 +270,7 @@ def test_what_cannot_be_converted(vos: Vos, export: Callable[..., Ended], out: P
     assert "00004.png: there is no such file, but track.json has this frame" in export("--to", "csv").error
     Image.new("L", (7, 9)).save(out / "masks/00004.png")
     assert "00004.png: not one of these results' images (144x96, one channel)" in export("--to", "csv").error
-    Image.new("RGB", (144, 96)).save(out / "masks/00004.png")
+    Image.new("LA", (144, 96)).save(out / "masks/00004.png")
     assert "not one of these results' images" in export("--to", "csv").error
     assert not (out / "measurements.csv").exists()
     shutil.rmtree(out / "masks")

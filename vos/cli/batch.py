@@ -114,7 +114,9 @@ def run_all(jobs: Sequence[Job], run: Callable[[Job], None], *, quiet: bool) -> 
             except typer.Exit:
                 raise
             except Exception as error:
-                failed.append(f"{job.source}: {_reason(job.source, error)}")
+                several = sum(other.source == job.source for other in jobs) > 1
+                name = f"{job.source} -> {job.out}" if several else job.source
+                failed.append(f"{name}: {_reason(job.source, error)}")
                 stderr.print(f"vos: error: {printable(failed[-1])}", markup=False)
     finally:
         left = len(jobs) - done - len(failed)
@@ -226,12 +228,14 @@ def _rows(table: Path) -> list[dict[str, tuple[str, ...]]]:
     try:
         with open(table, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
-            columns = [name.strip() for name in reader.fieldnames or ()]
+            columns = [name.strip().casefold() for name in reader.fieldnames or ()]
             reader.fieldnames = columns
             lines = [(reader.line_num, row) for row in reader]
     except (OSError, ValueError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SourceError(f"{table}: not a table that can be read: {reason}") from error
+    if len(columns) == 1 and _SEVERAL in columns[0]:
+        raise SourceError(f"{table}: its cells are divided by semicolons; divide them by commas")
     for name in columns:
         if name not in _COLUMNS:
             raise SourceError(f"{table}: unknown column '{name[:40]}'; there are {', '.join(_COLUMNS)}")
@@ -246,7 +250,7 @@ def _rows(table: Path) -> list[dict[str, tuple[str, ...]]]:
             continue
         for name in ("source", "out"):
             if len(cells[name]) > 1 or (name == "source" and not cells[name]):
-                raise SourceError(f"{table}: line {line}: '{name}' is one path, found {len(cells[name])}")
+                raise SourceError(f"{table}: line {line}: '{name}' is one path, found {len(cells[name]) or 'none'}")
         rows.append(cells)
     if not rows:
         raise SourceError(f"{table}: there is no job in it")

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 
 from vos.errors import OutputError, ResumeError, SettingsError
 from vos.objects import measure
+from vos.palette import ids_of
 from vos.paths import expanded
 from vos.results.journal import difference, is_kept
 from vos.results.kinds import KINDS, kinds_of
 from vos.results.sinks import Run
 from vos.results.track import FORMAT, VERSION, dump, head
-from vos.types import Frame, FrameResult, State
+from vos.soft import FULL
+from vos.types import OPAQUE, Frame, FrameResult, State
 from vos.video.reading import Reading, moment_text, parse_moment
 
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
@@ -116,18 +121,38 @@ class SavedResults:
 
     def _result(self, frame: Frame, record: _Record, position: int) -> FrameResult:
         path = self.folder / KINDS["masks"].target.name / f"{frame.index:05d}.png"
-        index_map = self._image(path, ("P", "L")).astype(np.uint8)
-        stray = set(np.unique(index_map).tolist()) - {i for i, *_ in record.objects} - {0}
-        if stray:
-            raise OutputError(f"{path}: holds object {min(stray)}, of which track.json knows nothing on this frame")
+        index_map = self._index_map(path)
+        there = set(np.unique(index_map).tolist()) - {0}
+        if there - set(self.ids):
+            raise OutputError(
+                f"{path}: holds object {min(there - set(self.ids))}, but the run has only "
+                f"{', '.join(map(str, self.ids))}; use these ids"
+            )
         # A state that was uncertain stays so; that a mask is empty, it says itself.
-        objects = tuple(
+        objects = [
             measure(index_map, i, score, 2.0 if state is State.UNCERTAIN else 0.0, given)
             for i, state, score, given in record.objects
-        )
+        ]
+        # Of an object that had not entered yet, the mask is somebody's own.
+        known = [i for i, *_ in record.objects]
+        objects += [measure(index_map, i, 1.0, 0.0, given=True) for i in self.ids if i in there and i not in known]
         number = frame.index if self._first_number is None else self._first_number + position
-        soft = None if self._alpha is None else _SavedAlpha(self, self._alpha, number)
-        return FrameResult(frame, index_map, objects, soft)
+        soft = None if self._alpha is None else _SavedAlpha(self, self._alpha, number, index_map, tuple(known))
+        return FrameResult(frame, index_map, tuple(objects), soft)
+
+    def _index_map(self, path: Path) -> np.ndarray:
+        """The ids of a mask, uint8 (H, W), by its colours where these are ids' own: programs reorder palettes."""
+        with self._opened(path) as image:
+            if image.mode == "P":
+                values, palette = np.asarray(image), np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+                ids = ids_of(palette[np.minimum(values, len(palette) - 1)])
+                return self._fitting(path, values if ids is None else ids)
+            if image.mode in ("RGB", "RGBA"):
+                ids = ids_of(np.asarray(image)[..., :3])
+                if ids is None:
+                    raise OutputError(f"{path}: has colours that are no object's; save it as an indexed or grey PNG")
+                return self._fitting(path, ids)
+        return self._image(path, ("L",)).astype(np.uint8)
 
     def alpha(self, folder: Path, number: int, object_id: int) -> np.ndarray:
         """A saved soft mask, uint16 (H, W), by the number of its file; OutputError."""
@@ -136,17 +161,24 @@ class SavedResults:
         return (values * 257 if folder.name == "alpha8" else values).astype(np.uint16)
 
     def _image(self, path: Path, modes: tuple[str, ...]) -> np.ndarray:
-        """Grey values or indices, (H, W)."""
+        """Grey values, int64 (H, W)."""
+        with self._opened(path) as image:
+            return self._fitting(path, np.asarray(image).astype(np.int64) if image.mode in modes else np.empty(0))
+
+    @contextmanager
+    def _opened(self, path: Path) -> Iterator[Image.Image]:
         try:
             with Image.open(path) as image:
-                mode = image.mode
-                values = np.asarray(image).astype(np.int64)
+                image.load()
+                yield image
         except FileNotFoundError:
             raise OutputError(f"{path}: there is no such file, but track.json has this frame") from None
         except _UNREADABLE as error:
             reason = " ".join(str(error).split())
             raise OutputError(f"{path}: cannot be read as an image: {reason}") from error
-        if mode not in modes or values.shape != self.clip.size:
+
+    def _fitting(self, path: Path, values: np.ndarray) -> np.ndarray:
+        if values.shape != self.clip.size:
             height, width = self.clip.size
             raise OutputError(f"{path}: not one of these results' images ({width}x{height}, one channel)")
         return values
@@ -174,14 +206,48 @@ class _Record:
 
 @dataclass(frozen=True, eq=False)
 class _SavedAlpha:
-    """`vos.types.SoftMasks` of one frame, read when they are asked for."""
+    """`vos.types.SoftMasks` of one frame, read when they are asked for, with a mask that may be corrected.
+
+    What was given to an object is wholly its own, and what was taken from one is no longer, to the edge.
+
+    Attributes:
+        index_map: uint8 (H, W).
+        ids: the objects that have a soft mask.
+    """
 
     results: SavedResults
     folder: Path
     number: int
+    index_map: np.ndarray
+    ids: tuple[int, ...]
 
     def alpha(self, object_id: int) -> np.ndarray | None:
-        return self.results.alpha(self.folder, self.number, object_id)
+        changed, own = self._changed, self.index_map == object_id
+        if object_id not in self.ids:
+            return np.where(own, np.uint16(FULL), np.uint16(0))
+        soft = self._saved[object_id]
+        if not changed.any():
+            return soft
+        former = soft >= OPAQUE
+        alpha = np.where(changed, np.where(own, FULL, 0), soft)
+        if former.any():
+            nearest = distance_transform_edt(~former, return_distances=False, return_indices=True)
+            gone = (changed & ~own)[tuple(nearest)]
+            alpha[gone & ~former & ~own] = 0
+        return alpha.astype(np.uint16)
+
+    @cached_property
+    def _saved(self) -> dict[int, np.ndarray]:
+        return {object_id: self.results.alpha(self.folder, self.number, object_id) for object_id in self.ids}
+
+    @cached_property
+    def _changed(self) -> np.ndarray:
+        """bool (H, W), pixels that no longer are whose they were: a mask is where its own soft mask is opaque."""
+        own, anyone = np.zeros(self.index_map.shape, bool), np.zeros(self.index_map.shape, bool)
+        for object_id, soft in self._saved.items():
+            own |= (soft >= OPAQUE) & (self.index_map == object_id)
+            anyone |= soft >= OPAQUE
+        return np.where(self.index_map == 0, anyone, ~own)
 
 
 def as_record(source: str, reading: Reading) -> dict[str, Any]:

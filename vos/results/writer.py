@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
+from shutil import rmtree
 from threading import Thread
 from types import TracebackType
 from typing import Any
@@ -23,6 +24,8 @@ from vos.types import FrameResult
 
 # Results waiting to be written. Each holds a frame, so this bounds the memory of a slow disk.
 _QUEUE_SIZE = 4
+# Where conversions are until they are whole, in the folder of results.
+_CONVERTING = ".converting"
 # Bytes kept back for a full disk: for indices and summaries, and per pixel for the frames inside the video encoder.
 _RESERVE_BYTES, _RESERVE_BYTES_PER_PIXEL = 1 << 20, 8
 
@@ -53,7 +56,7 @@ class ResultWriter:
         overwrite: replace the results that the folder holds.
         save: which outputs, of `KINDS`.
         conversion: leave other outputs that the folder holds alone, which else are in the way, or replaced as well; and
-            leave nothing where it does not come to its end.
+            change nothing where it does not come to its end.
         job: what identifies the run; given, `keep` makes that it can be resumed.
         resumed: the number of results that are kept of an interrupted run, which are written again first. What it
             left in the folder stays until it is replaced.
@@ -87,6 +90,7 @@ class ResultWriter:
         check_folder(out, self._targets, overwrite=replace, origin=run.clip.origin, advice=advice)
         self._out, self._run, self._job, self._resumed = out, run, job, resumed
         self._conversion = conversion
+        self._base = out / _CONVERTING if conversion else out
         height, width = run.clip.size
         try:
             per_pixel = _RESERVE_BYTES_PER_PIXEL * max(1, len(run.ids))
@@ -195,17 +199,21 @@ class ResultWriter:
         return "the interrupted run is kept as it was" if self._resumed else "nothing is kept"
 
     def _start(self) -> None:
-        if self._resumed is None:
+        if self._conversion:
+            rmtree(self._base, ignore_errors=True)
+            self._base.mkdir()
+        elif self._resumed is None:
             remove_results(self._out, self._targets)
-            if self._job is None and not self._conversion:
+            if self._job is None:
                 forget(self._out)
         else:
             remove_unfinished(self._out, self._targets)
         if self._job is not None:
             soft = any(kind.takes_soft for kind in self._kinds)
             self._journal = Journal(self._out, self._reserve, self._job, soft=soft, begin=self._resumed or 0)
-        for kind in self._kinds:
-            self._sinks.append(kind.make(self._out / kind.target.name, self._reserve, self._run))
+        # The record comes last: it tells of no frame that another output has not taken.
+        for kind in sorted(self._kinds, key=lambda kind: kind.name == "json"):
+            self._sinks.append(kind.make(self._base / kind.target.name, self._reserve, self._run))
         if self._journal is not None:
             # Closed last, when it is known whether all others could be finished.
             self._sinks.append(self._journal)
@@ -224,16 +232,32 @@ class ResultWriter:
                 failure = failure or problem
             else:
                 if self._frames and sink is not self._journal:
-                    outputs.append(sink.path)
-        with suppress(OSError):
-            if self._conversion and self._frames and not self._summarise(error, failure, outputs).complete:
-                remove_results(self._out, self._targets)
+                    outputs.append(self._out / sink.path.name)
+        if self._conversion:
+            if self._frames and self._summarise(error, failure, outputs).complete:
+                try:
+                    self._replace()
+                except OSError as problem:
+                    failure = self._refusal(problem, f"cannot be replaced: {_reason(problem)}")
+            else:
                 self._frames, self._span, outputs = 0, None, []
+            rmtree(self._base, ignore_errors=True)
+        with suppress(OSError):
             remove_unfinished(self._out, self._targets)
         if not self._frames:
             self._remove_folder()
         self._summary = self._summarise(error, failure, outputs)
         self._failure = failure
+
+    def _replace(self) -> None:
+        """Put what was converted in the place of what was there; OSError."""
+        remove_results(self._out, self._targets)
+        for path in sorted(self._base.rglob("*")):
+            place = self._out / path.relative_to(self._base)
+            if path.is_dir():
+                place.mkdir(exist_ok=True)
+            else:
+                path.replace(place)
 
     def _remove_folder(self) -> None:
         """Remove the folder if it was not there before and nothing is in it."""
