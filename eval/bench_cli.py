@@ -116,6 +116,10 @@ def reference(
     from .speed_reference import PERSAM_F, Contestant, ReferenceBench, ten_over_one
     from .speed_report import REFERENCE
 
+    if plain_frames > frames + 2 * EDGE:
+        raise EvaluationError(
+            f"--plain-frames are at most {frames + 2 * EDGE} for --frames {frames}, got {plain_frames}"
+        )
     _make_room(json_file, out)
     ours = [Contestant(name, name, settings) for name, settings in _cases(presets, set_, [])]
     fitted = [one for one in ours if one.recipe == PERSAM_F]
@@ -135,7 +139,11 @@ def reference(
         fit = None
         if fit_steps:
             seconds = contest.fit_seconds(fitted[0].settings, fewest, fit_steps)
-            learnt = {row["name"]: row["reference_s"] for row in rows if row["objects"] == fewest.objects}
+            learnt = {
+                row["name"]: row["reference_s"]
+                for row in rows
+                if (row["objects"], row["size"]) == (fewest.objects, fewest.size)
+            }
             ours_s = {one.name: learnt[one.name] / fewest.objects for one in fitted}
             fit = {"plain_s": seconds, "steps": fit_steps, "ours_s": ours_s}
     found = {**_about(REFERENCE), "rows": rows, "fit": fit, "ten_over_one": ten_over_one(rows)}

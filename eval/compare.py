@@ -28,7 +28,7 @@ from .continuity import Continuity, ContinuityCounter
 from .davis import Dataset, Sequence, Task, missing_frames, read_result, result_path
 from .machine import peak_memory
 from .options import Changes
-from .run import DONE, Progress, forget, image_names, is_done, settle, write_json, write_mask
+from .run import DONE, Progress, forget, image_names, is_done, keep_apart, settle, write_json, write_mask
 from .scoring import SequenceScore, SequenceScorer
 
 HOLD = "hold"
@@ -196,6 +196,7 @@ def compare(
     sequences = [dataset.sequence(name) for name in dataset.names]
     frames = {sequence.name: len(image_names(sequence)) for sequence in sequences}
     for entry in entries:
+        keep_apart(out / entry.name, sequences)
         if overwrite:
             for sequence in sequences:
                 forget(out / entry.name / sequence.name)

@@ -17,7 +17,7 @@ from vos.errors import OutputError
 from .compare import HOLD, STAGES
 from .compare_report import COLUMNS, Comparison, Row
 from .html import data_uri, page, svg
-from .plots import GRID, INK, bare, new_figure, require_matplotlib
+from .plots import GRID, INK, as_text, bare, new_figure, require_matplotlib
 from .report import counted, write_text
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def speed_figure(comparison: Comparison) -> Figure:
     colours = _colours(comparison)
     rows = [row for row in comparison.rows if row.name != HOLD]
     for row in rows:
-        axes.plot(row.cost.rate, 100 * row.jf, "o", markersize=11, color=colours[row.name], label=row.name)
+        axes.plot(row.cost.rate, 100 * row.jf, "o", markersize=11, color=colours[row.name], label=as_text(row.name))
     if comparison.baseline is not None:
         held = 100 * comparison.baseline.jf
         axes.axhline(held, color=_HOLD_COLOUR, linewidth=1.5, linestyle=(0, (4, 3)), label=f"{HOLD}: {held:.1f}")
@@ -76,7 +76,7 @@ def stage_figure(comparison: Comparison) -> Figure:
         left += width
     for line, total in zip(lines, left, strict=True):
         axes.annotate(f"{total:.0f}", (total, line), (5, 0), textcoords="offset points", va="center", fontsize=9)
-    axes.set(yticks=lines, yticklabels=[row.name for row in comparison.rows], ylim=(len(lines) - 0.5, -0.5))
+    axes.set(yticks=lines, yticklabels=[as_text(row.name) for row in comparison.rows], ylim=(len(lines) - 0.5, -0.5))
     axes.set(xlim=(0, 1.08 * left.max()), xlabel="ms per frame")
     _finish(figure, axes, "x")
     return figure
@@ -92,10 +92,10 @@ def sequences_figure(comparison: Comparison) -> Figure:
     for k, row in enumerate(rows):
         values = [100 * _jf(row, name) for name in names] + [100 * row.jf]
         lines = groups + (k - (len(rows) - 1) / 2) * step
-        axes.barh(lines, values, 0.92 * step, color=colours[row.name], label=row.name)
+        axes.barh(lines, values, 0.92 * step, color=colours[row.name], label=as_text(row.name))
         for line, value in zip(lines, values, strict=True):
             axes.text(value + 0.6, float(line), f"{value:.1f}", va="center", fontsize=7, color=INK)
-    labels = [*names, f"mean of {counted(len(rows[0].report.objects), 'object')}"]
+    labels = [*map(as_text, names), f"mean of {counted(len(rows[0].report.objects), 'object')}"]
     axes.axhline(len(names) - 0.5, color=INK, linewidth=0.8)
     axes.set(yticks=groups, yticklabels=labels, xlim=(0, 106), ylim=(len(groups) - 0.5, -0.5))
     axes.set_xticks(range(0, 101, 20))
@@ -113,7 +113,7 @@ def curves_figure(comparison: Comparison, name: str) -> Figure:
         style = (0, (4, 3)) if row.name == HOLD else "-"
         marker = "o" if len(frames) == 1 else None
         colour = _colours(comparison)[row.name]
-        axes.plot(100 * values, color=colour, linewidth=1.6, linestyle=style, marker=marker, label=row.name)
+        axes.plot(100 * values, color=colour, linewidth=1.6, linestyle=style, marker=marker, label=as_text(row.name))
     ticks = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 9)).round().astype(int))
     axes.set(ylim=(-2, 102), xlim=(-0.5, len(frames) - 0.5), ylabel="J&F, percent")
     axes.set_xticks(ticks, [frames[t] for t in ticks])

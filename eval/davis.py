@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from vos.errors import EvaluationError
+from vos.video.images import natural_key
 
 VOID = 255
 MAX_PROPOSALS = 20
@@ -154,7 +155,7 @@ class Dataset:
             EvaluationError: it has no annotations, too few to score, or no object in the first.
         """
         folder = self.annotations / name
-        frames = tuple(sorted(p.stem for p in folder.glob("*.png")))
+        frames = tuple(p.stem for p in sorted(folder.glob("*.png"), key=natural_key))
         least = 3 if self.task is Task.SEMI_SUPERVISED else 1
         if len(frames) < least:
             raise EvaluationError(

@@ -74,6 +74,11 @@ def worst_frames(dataset: Dataset, results: Path, score: SequenceScore) -> list[
     return [_worst_frame(sequence, results, score, t) for t in worst_positions(score)]
 
 
+def as_text(name: str) -> str:
+    """A name as matplotlib shows it as it is, in which pairs of dollars would be mathematics."""
+    return name.replace("$", r"\$")
+
+
 def bar_figure(report: Report) -> Figure:
     """J and F of every sequence as horizontal bars, with J&F in figures."""
     scores = report.scores
@@ -88,7 +93,7 @@ def bar_figure(report: Report) -> Figure:
     axes.text(101.5, -0.95, "J&F", va="center", ha="left", color=INK, fontsize=9)
     overall = 100 * report.overall["J&F-Mean"]
     axes.axvline(overall, color=INK, linewidth=1, linestyle=(0, (4, 3)), label=f"J&F, mean over objects: {overall:.1f}")
-    axes.set(yticks=rows, yticklabels=[s.name for s in scores], xlim=(0, 100), ylim=(len(scores) - 0.4, -0.6))
+    axes.set(yticks=rows, yticklabels=[as_text(s.name) for s in scores], xlim=(0, 100), ylim=(len(scores) - 0.4, -0.6))
     axes.set_xticks(range(0, 101, 20))
     axes.tick_params(length=0, labelsize=9, colors=INK)
     axes.grid(axis="x", color=GRID)
@@ -114,10 +119,14 @@ def sequence_figure(score: SequenceScore, worst: list[WorstFrame]) -> Figure:
     axes = figure.add_subplot(grid[0, :])
     _draw_time(axes, score, worst)
     jf = (score.j + score.f) / 2
-    title = f"{score.name}    J&F {percent(jf)}    J {percent(score.j)}    F {percent(score.f)}"
+    title = f"{as_text(score.name)}    J&F {percent(jf)}    J {percent(score.j)}    F {percent(score.f)}"
     axes.set_title(title, loc="left", fontsize=11, color=INK)
     for k, item in enumerate(worst, 1):
-        titles = (f"{k}   frame {item.frame}", "ground truth", f"prediction   J {percent(item.j)}  F {percent(item.f)}")
+        titles = (
+            f"{k}   frame {as_text(item.frame)}",
+            "ground truth",
+            f"prediction   J {percent(item.j)}  F {percent(item.f)}",
+        )
         for column, picture in enumerate((item.image, item.truth, item.prediction)):
             panel = figure.add_subplot(grid[k, column])
             panel.imshow(picture)
@@ -221,7 +230,7 @@ def _draw_time(axes: Axes, score: SequenceScore, worst: list[WorstFrame]) -> Non
         )  # fmt: skip
     ticks = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 9)).round().astype(int))
     axes.set(ylim=(-2, 102), xlim=(-0.5, len(frames) - 0.5))
-    axes.set_xticks(ticks, [score.frames[t] for t in ticks])
+    axes.set_xticks(ticks, [as_text(score.frames[t]) for t in ticks])
     axes.tick_params(length=0, labelsize=8, colors=INK)
     axes.grid(color=GRID)
     axes.set_axisbelow(True)

@@ -20,6 +20,7 @@ from PIL import Image
 from vos.errors import EvaluationError, OutputError
 from vos.palette import davis_palette
 from vos.types import FrameResult
+from vos.video.images import natural_key
 
 from . import metrics
 from .davis import IMAGE_SUFFIXES, Dataset, Sequence, Task, result_path
@@ -73,6 +74,7 @@ def run_dataset(
         raise EvaluationError("--run tracks from the first annotation, which is the semi-supervised task")
     sequences = [dataset.sequence(name) for name in dataset.names]
     images = {sequence.name: image_names(sequence) for sequence in sequences}
+    keep_apart(out, sequences)
     if overwrite:
         for sequence in sequences:
             forget(out / sequence.name)
@@ -101,6 +103,13 @@ def run_dataset(
         yield score
 
 
+def keep_apart(out: Path, sequences: Iterable[Sequence]) -> None:
+    """EvaluationError where results would lie among the files of the data set."""
+    for sequence in sequences:
+        if (out / sequence.name).resolve() in (sequence.annotations.resolve(), sequence.images.resolve()):
+            raise EvaluationError(f"{out}: holds the data set itself; choose another folder for the results")
+
+
 def is_done(folder: Path, settings: Mapping[str, Any]) -> bool:
     """Whether a sequence's folder is finished, with these settings."""
     try:
@@ -117,7 +126,8 @@ def image_names(sequence: Sequence) -> tuple[str, ...]:
         EvaluationError: there is none, or the first has no annotation.
     """
     folder = sequence.images
-    names = sorted(p.stem for p in folder.glob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    images = (p for p in folder.glob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    names = [p.stem for p in sorted(images, key=natural_key)]
     if not names:
         raise EvaluationError(f"sequence {sequence.name}: no images to track in {folder}")
     if names[0] != sequence.frames[0]:

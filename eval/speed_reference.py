@@ -137,14 +137,17 @@ class ReferenceBench:
 
 
 def ten_over_one(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Name -> "objects" -> time of a frame with so many objects over that with the fewest, for each on its own.
+    """Name (and size, of several) -> "objects" -> time of a frame over that with the fewest, for each on its own.
 
     The plain loops are there under the names of their recipes with " (plain)".
     """
+    rows = list(rows)
+    several = len({row["size"] for row in rows}) > 1
     rates: dict[str, dict[int, float]] = {}
     for row in rows:
-        rates.setdefault(row["name"], {})[row["objects"]] = row["rate"]
-        rates.setdefault(f"{row['recipe']} (plain)", {})[row["objects"]] = row["plain_rate"]
+        size = f", {row['size']}" if several else ""
+        rates.setdefault(f"{row['name']}{size}", {})[row["objects"]] = row["rate"]
+        rates.setdefault(f"{row['recipe']} (plain){size}", {})[row["objects"]] = row["plain_rate"]
     found = {}
     for name, by_count in rates.items():
         fewest = min(by_count)

@@ -22,8 +22,26 @@ def davis_palette() -> np.ndarray:
 
 def ids_of(colours: np.ndarray) -> np.ndarray | None:
     """The ids of which uint8 RGB (H, W, 3) are the colours, uint8 (H, W); None if one is no id's."""
+    found, are = _nearest(colours)
+    return found if are.all() else None
+
+
+def tells_apart(values: np.ndarray, colours: np.ndarray) -> bool:
+    """Whether an indexed image's values, uint8 (H, W), are shown in different colours, uint8 RGB (H, W, 3)."""
+    codes = colours.astype(np.int64) @ _CODE
+    return len(np.unique(codes * 256 + values)) == len(np.unique(codes))
+
+
+def is_any_id(colours: np.ndarray) -> bool:
+    """Whether uint8 RGB (H, W, 3) hold the colour of an id from 1 on."""
+    found, are = _nearest(colours)
+    return bool((are & (found > 0)).any())
+
+
+def _nearest(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An id for each colour, uint8 (H, W), and whether the colour is its own."""
     known = davis_palette().astype(np.int64) @ _CODE
     by_code = np.argsort(known)
     codes = colours.astype(np.int64) @ _CODE
     found = by_code[np.minimum(np.searchsorted(known[by_code], codes), len(known) - 1)]
-    return found.astype(np.uint8) if (known[found] == codes).all() else None
+    return found.astype(np.uint8), known[found] == codes

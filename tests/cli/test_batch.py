@@ -191,6 +191,14 @@ def test_images_beside_folders_of_their_names_are_masks(shots: Path) -> None:
     assert [Path(job.source).name for job in jobs_in(str(shots), Given(), None)] == ["more", "stills"]
 
 
+def test_a_folder_of_masks_among_the_videos_is_none_of_them(shots: Path) -> None:
+    (shots / "masks").mkdir()
+    for mask in shots.glob("*.png"):
+        mask.rename(shots / "masks" / mask.name)
+    jobs = jobs_in(str(shots), Given(ref=(f"{shots}/../shots/masks",)), None)
+    assert [Path(job.source).name for job in jobs] == ["a.mov", "b.mp4", "stills"]
+
+
 def test_results_have_names_of_their_own(tmp_path: Path) -> None:
     for name in ("x.mp4", "x.mov", "y.mp4"):
         (tmp_path / name).touch()

@@ -207,6 +207,12 @@ def test_soft_masks_follow_what_is_corrected(export: Callable[..., Ended], out: 
     assert not left[around & ~kept].any(), "no edge is left of it"
     assert (left[erased == 1] == was[erased == 1]).all()
     assert (alpha8(out, 2, 2) == np.where(early == 2, 255, 0)).all()
+    row = next(
+        line
+        for line in (out / "measurements.csv").read_text().splitlines()
+        if line.startswith("2,2,") and ",2,vis" in line
+    )
+    assert ",visible,1.0000,1," in row, row
     for object_id, other in ((1, 2), (2, 1)):
         found, theirs = alpha8(out, object_id, 9), np.array(Image.open(tracked / f"out/masks/{9:05d}.png")) == other
         assert (found[theirs] == 255).all()
@@ -237,11 +243,25 @@ def test_a_mask_is_read_by_its_colours(export: Callable[..., Ended], out: Path, 
         other.save(path)
         assert np.array(Image.open(path).convert("RGBA")).tolist() == np.array(shown).tolist()
     else:
-        shown.convert(mode).save(path)
+        pixels = np.array(shown)
+        pixels[..., 3] = np.where(values == 0, 0, 255)
+        pixels[values == 0, :3] = 200 if mode == "RGBA" else 0  # what is transparent is background
+        Image.fromarray(pixels).convert(mode).save(path)
     assert export("--to", "csv", "--overwrite").code == 0
     assert (out / "measurements.csv").read_bytes() == before
     Image.new("RGB", (144, 96), (1, 2, 3)).save(path)
     assert "has colours that are no object's; save it as an indexed" in export("--to", "csv", "--overwrite").error
+    blended = Image.fromarray(np.array([2, 0, 1], np.uint8)[values])
+    blended.putpalette([128, 0, 0, 90, 10, 10, 0, 0, 0])
+    blended.save(path)
+    assert "has colours that are no object's; save it as an indexed" in export("--to", "csv", "--overwrite").error
+    blended.putpalette([7, 7, 7, 90, 10, 10, 250, 250, 0])
+    Image.fromarray(values).save(path)
+    own = Image.open(path).convert("P")
+    own.putpalette([7, 7, 7, 90, 10, 10, 250, 250, 0])
+    own.save(path)
+    assert export("--to", "csv", "--overwrite").code == 0
+    assert (out / "measurements.csv").read_bytes() == before, "a palette of somebody's own"
 
 
 def test_what_was_converted_before_stays_until_it_is_made_anew(export: Callable[..., Ended], out: Path) -> None:

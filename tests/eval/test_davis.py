@@ -244,3 +244,13 @@ def test_sets_and_choices(root: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(EvaluationError, match=re.escape(error)):
             open_dataset(**{"root": root, **options})
+
+
+def test_frames_are_in_natural_order(tmp_path: Path) -> None:
+    folder = tmp_path / "Annotations" / "480p" / "ants"
+    folder.mkdir(parents=True)
+    for frame in range(8, 13):
+        Image.fromarray(np.eye(12, dtype=np.uint8) * 255).save(folder / f"{frame}.png")
+    (tmp_path / "ImageSets" / "2016").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "2016" / "val.txt").write_text("ants")
+    assert open_dataset(tmp_path, year=2016).sequence("ants").frames == ("8", "9", "10", "11", "12")

@@ -138,6 +138,14 @@ def test_what_was_made_with_other_settings_is_made_again(
     assert json.loads((out / "void" / "done.json").read_text())["settings"] == changed
 
 
+def test_results_do_not_go_where_the_data_are(dataset: Dataset, tracker: FakeTracker) -> None:
+    before = sorted(dataset.annotations.rglob("*"))
+    for out in (dataset.annotations, dataset.images / ".." / dataset.images.name):
+        with pytest.raises(EvaluationError, match="holds the data set itself; choose another folder"):
+            list(run_dataset(dataset, out, tracker, SETTINGS, overwrite=True))
+    assert sorted(dataset.annotations.rglob("*")) == before
+
+
 def test_a_folder_of_something_else_is_refused(dataset: Dataset, tracker: FakeTracker, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(EvaluationError, match="is not empty and not of an earlier run"):

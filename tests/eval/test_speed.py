@@ -151,11 +151,14 @@ def test_agreement() -> None:
 
 def test_ten_over_one() -> None:
     rows = [
-        {"name": "fast", "recipe": "persam", "objects": 1, "rate": 4.0, "plain_rate": 0.5},
-        {"name": "fast", "recipe": "persam", "objects": 10, "rate": 2.0, "plain_rate": 0.1},
+        {"name": "fast", "recipe": "persam", "size": "80x60", "objects": 1, "rate": 4.0, "plain_rate": 0.5},
+        {"name": "fast", "recipe": "persam", "size": "80x60", "objects": 10, "rate": 2.0, "plain_rate": 0.1},
     ]
     assert ten_over_one(rows) == {"fast": {"10": 2.0}, "persam (plain)": {"10": 5.0}}
     assert ten_over_one(rows[:1]) == {}
+    larger = [{**row, "size": "160x120", "rate": row["rate"] ** 2} for row in rows]
+    found = ten_over_one([*rows, *larger])
+    assert (found["fast, 80x60"], found["fast, 160x120"]) == ({"10": 2.0}, {"10": 4.0})
 
 
 def example() -> dict[str, Any]:

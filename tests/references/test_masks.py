@@ -410,3 +410,36 @@ def test_as_references_refuses_what_it_cannot_place() -> None:
         as_references({-1: MASK})
     with pytest.raises(ReferenceInputError, match=r"^mask array: FRAME must be a whole number, got 'a'$"):
         as_references({"a": MASK})
+
+
+@pytest.mark.parametrize("how", ["two colours", "gif", "davis", "transparent"])
+def test_a_palette_that_a_program_has_ordered_anew(tmp_path: Path, how: str) -> None:
+    """Index 0 is then of an object, or all colours are ids' own, and not those of their indices."""
+    path = tmp_path / ("mask.gif" if how == "gif" else "mask.png")
+    one = (TWO > 0).astype(np.uint8)
+    if how in ("two colours", "gif"):
+        picture = Image.fromarray(np.repeat(one[..., None] * 255, 3, axis=2))
+        picture = picture.quantize(2) if how == "two colours" else picture
+        picture.save(path)
+        expected = one
+    elif how == "davis":
+        picture = Image.fromarray(np.array([2, 0, 1], np.uint8)[TWO])
+        picture.putpalette(davis_palette()[[1, 2, 0]].tobytes())
+        picture.save(path)
+        expected = TWO
+    else:
+        picture = Image.fromarray(1 - one)
+        picture.putpalette([255, 0, 0, 30, 60, 90])
+        picture.save(path, transparency=1)
+        expected = one
+    found = read_mask(path).index_map
+    np.testing.assert_array_equal(
+        found > 0 if how == "transparent" else found, expected > 0 if how == "transparent" else expected
+    )
+
+
+def test_a_palette_without_black_means_its_indices(tmp_path: Path) -> None:
+    picture = Image.fromarray(TWO)
+    picture.putpalette([255, 255, 255, 10, 200, 10, 200, 10, 10])
+    picture.save(tmp_path / "labels.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "labels.png").index_map, TWO)

@@ -95,7 +95,8 @@ def jobs_in(source: str, given: Given, out: Path | None) -> list[Job]:
         jobs = [_row_job(row, name, given, base, path.parent) for row, name in zip(rows, names, strict=True)]
         _check_apart(path, jobs)
         return jobs
-    videos = _videos_of(path)
+    masks = {expanded(text).resolve() for text in given.ref}
+    videos = [video for video in _videos_of(path) if video.resolve() not in masks]
     base = out or Path(f"{path.resolve().name if path.is_dir() else 'videos'}-vos")
     names = _names(videos)
     return [_with_masks(Job(str(video), given, base / name)) for video, name in zip(videos, names, strict=True)]

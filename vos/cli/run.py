@@ -83,16 +83,16 @@ def run(source: str, wanted: list[Reference], session: Session, out: Path, wishe
             reading={} if opened.origin is None else as_record(source, opened.reading),
             both_ways=wishes.both_ways,
         )
+        job = _job(opened, plan, asked, session, wishes)
+        if wishes.resume and job is None:
+            what = "this source" if opened.origin is None else f"tracker {session.settings.tracker.name}"
+            raise OutputError(f"{out}: a run of {what} cannot be resumed; leave out --resume")
         if wishes.resume and is_finished(out, wishes.save):
             check_finished(out, about)
             tell(wishes.quiet, f"{out}: finished already; nothing to resume")
             return
         tell(wishes.quiet, opened.describe(), *notes(opened, wishes.save), *understood(plan))
-        job = _job(opened, plan, asked, session, wishes)
         kept = Kept.read(out, job) if wishes.resume and job is not None else None
-        if wishes.resume and job is None:
-            what = "this source" if opened.origin is None else f"tracker {session.settings.tracker.name}"
-            raise OutputError(f"{out}: a run of {what} cannot be resumed; leave out --resume")
         with ResultWriter(
             out,
             about,

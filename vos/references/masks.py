@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from vos.errors import ReferenceInputError
+from vos.palette import ids_of, tells_apart
 from vos.references.colours import ids_from_colours, is_photograph
 from vos.references.grey import ids_from_grey, ids_from_indices
 
@@ -139,13 +140,18 @@ def understand_image(image: Image.Image, *, lossy: bool = False) -> UnderstoodMa
         lossy: its file's format does not keep values exactly; a JPEG is known to be so.
     """
     lossy = lossy or image.format == "JPEG"
+    if image.mode == "La":
+        image = image.convert("LA")  # the one way on from there
     mode = image.mode
     if mode == "P" and not _has_grey_ramp(image):
+        if _is_reordered(image):
+            rgba = np.asarray(image.convert("RGBA"))
+            return _understand_colours(rgba[..., :3], rgba[..., 3], lossy=lossy)
         return UnderstoodMask(*ids_from_indices(np.asarray(image), indexed=True))
     if mode in ("P", "L", "1", "F") or mode.startswith("I"):
         values = np.asarray(image)
         return UnderstoodMask(*ids_from_grey(values, lossy=True)) if lossy else understand(values)
-    if mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+    if mode in ("LA", "PA", "RGBA", "RGBa"):
         rgba = np.asarray(image.convert("RGBA"))
         return _understand_colours(rgba[..., :3], rgba[..., 3], lossy=lossy)
     return _understand_colours(np.asarray(image.convert("RGB")), None, lossy=lossy)
@@ -193,6 +199,23 @@ def _has_grey_ramp(image: Image.Image) -> bool:
     """Whether the palette of an indexed image is grey n at place n: a grey image that was merely stored so."""
     palette = np.asarray(image.getpalette() or [], np.int64).reshape(-1, 3)
     return len(palette) > 0 and bool((palette == np.arange(len(palette))[:, None]).all())
+
+
+def _is_reordered(image: Image.Image) -> bool:
+    """Whether colours, not indices, say what is what in an indexed image: a program has ordered its palette anew.
+
+    Then index 0 is of an object and the background, black or transparent, has another; or all colours are ids' own, and
+    not of the ids that they have as indices.
+    """
+    values, rgba = np.asarray(image), np.asarray(image.convert("RGBA"))
+    if not tells_apart(values, rgba[..., :3]):
+        return False
+    background = (rgba[..., 3] < 128) | ~rgba[..., :3].any(axis=2)
+    first = values == 0
+    if first.any() and background.any() and not background[first].any():
+        return True
+    ids = ids_of(rgba[..., :3]) if (rgba[..., 3] == 255).all() else None
+    return ids is not None and bool((ids != values).any())
 
 
 def _load_image(path: Path) -> UnderstoodMask:

@@ -38,6 +38,13 @@ class Target:
         pattern = re.compile(self.own + re.escape(suffix))
         return [found for found in path.rglob("*") if pattern.fullmatch(found.relative_to(path).as_posix())]
 
+    def check(self, out: Path) -> None:
+        """OutputError where something else has its name."""
+        path = out / self.name
+        if path.is_dir() if self.own is None else path.exists() and not path.is_dir():
+            is_, wanted = ("a folder", "a file") if self.own is None else ("a file", "a folder")
+            raise OutputError(f"{path}: is {is_}, and {wanted} of that name is to be written; choose another folder")
+
     def __str__(self) -> str:
         return self.name if self.own is None else f"{self.name}/"
 

@@ -17,7 +17,7 @@ from scipy.ndimage import distance_transform_edt
 
 from vos.errors import OutputError, ResumeError, SettingsError
 from vos.objects import measure
-from vos.palette import ids_of
+from vos.palette import ids_of, is_any_id, tells_apart
 from vos.paths import expanded
 from vos.results.journal import difference, is_kept
 from vos.results.kinds import KINDS, kinds_of
@@ -128,14 +128,16 @@ class SavedResults:
                 f"{path}: holds object {min(there - set(self.ids))}, but the run has only "
                 f"{', '.join(map(str, self.ids))}; use these ids"
             )
-        # A state that was uncertain stays so; that a mask is empty, it says itself.
-        objects = [
-            measure(index_map, i, score, 2.0 if state is State.UNCERTAIN else 0.0, given)
-            for i, state, score, given in record.objects
-        ]
-        # Of an object that had not entered yet, the mask is somebody's own.
-        known = [i for i, *_ in record.objects]
-        objects += [measure(index_map, i, 1.0, 0.0, given=True) for i in self.ids if i in there and i not in known]
+        known = {i: (state, score, given) for i, state, score, given in record.objects}
+        objects = []
+        for i in self.ids:
+            state, score, given = known.get(i, (State.ABSENT, 0.0, False))
+            if state is State.ABSENT and i in there:
+                # It was not found here, or had not entered yet: the mask is somebody's own.
+                objects.append(measure(index_map, i, 1.0, 0.0, given=True))
+            elif i in known:
+                # A state that was uncertain stays so; that a mask is empty, it says itself.
+                objects.append(measure(index_map, i, score, 2.0 if state is State.UNCERTAIN else 0.0, given))
         number = frame.index if self._first_number is None else self._first_number + position
         soft = None if self._alpha is None else _SavedAlpha(self, self._alpha, number, index_map, tuple(known))
         return FrameResult(frame, index_map, tuple(objects), soft)
@@ -143,12 +145,14 @@ class SavedResults:
     def _index_map(self, path: Path) -> np.ndarray:
         """The ids of a mask, uint8 (H, W), by its colours where these are ids' own: programs reorder palettes."""
         with self._opened(path) as image:
-            if image.mode == "P":
-                values, palette = np.asarray(image), np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
-                ids = ids_of(palette[np.minimum(values, len(palette) - 1)])
-                return self._fitting(path, values if ids is None else ids)
-            if image.mode in ("RGB", "RGBA"):
-                ids = ids_of(np.asarray(image)[..., :3])
+            if image.mode in ("P", "RGB", "RGBA"):
+                rgba = np.asarray(image.convert("RGBA"))
+                shown = np.where(rgba[..., 3:] < 128, np.uint8(0), rgba[..., :3])
+                ids = ids_of(shown)
+                if image.mode == "P":
+                    values = np.asarray(image)
+                    if not tells_apart(values, rgba[..., :3]) or (ids is None and not is_any_id(shown)):
+                        ids = values  # without a palette, or with one of somebody's own
                 if ids is None:
                     raise OutputError(f"{path}: has colours that are no object's; save it as an indexed or grey PNG")
                 return self._fitting(path, ids)

@@ -87,6 +87,8 @@ class ResultWriter:
         if is_kept(out) and not conversion:
             advice = "pass --resume to go on with the interrupted run, --overwrite"
         replace = overwrite or resumed is not None
+        for kind in self._kinds:
+            kind.target.check(out)
         check_folder(out, self._targets, overwrite=replace, origin=run.clip.origin, advice=advice)
         self._out, self._run, self._job, self._resumed = out, run, job, resumed
         self._conversion = conversion
@@ -199,8 +201,8 @@ class ResultWriter:
         return "the interrupted run is kept as it was" if self._resumed else "nothing is kept"
 
     def _start(self) -> None:
+        rmtree(self._out / _CONVERTING, ignore_errors=True)
         if self._conversion:
-            rmtree(self._base, ignore_errors=True)
             self._base.mkdir()
         elif self._resumed is None:
             remove_results(self._out, self._targets)
