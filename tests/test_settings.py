@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,3 +123,30 @@ def test_every_setting_has_a_meaning() -> None:
 @pytest.mark.parametrize("path", sorted(ABLATIONS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_files_of_the_ablation_are_settings(path: Path) -> None:
     assert load_settings(path) != load_settings(DEFAULT_PRESET)
+
+
+def test_sections_that_are_one_in_yaml_are_changed_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "alias.yaml"
+    path.write_text("tracker: {name: klt, klt: &it {points: 5}, flow: *it}")
+    found = load_settings(path, ["tracker.klt.points=6", "tracker.name=klt+flow"]).tracker.parts
+    assert [found[name].points for name in ("klt", "flow")] == [6, 5]  # type: ignore[attr-defined]
+
+
+def test_what_the_caller_gives_is_not_changed() -> None:
+    own = {"first": "best"}
+    assert load_settings("best", [("decoder", own), "decoder.cascade=7"]).decoder.cascade == 7
+    assert own == {"first": "best"}
+
+
+@pytest.mark.parametrize("overrides", [None, 3, [3], [None], [{"decoder.cascade": 2}], [("a", 2, 3)]])
+def test_overrides_of_another_shape(overrides: Any) -> None:
+    with pytest.raises(
+        SettingsError, match=r"overrides are a dict or a list of KEY=VALUE|an override is KEY=VALUE or a pair"
+    ):
+        load_settings("best", overrides)
+
+
+@pytest.mark.parametrize("override", ["cache_limit_gb=1e300", ("cache_embeddings", "a\0b")])
+def test_values_that_nothing_can_be_done_with(override: Any) -> None:
+    with pytest.raises(SettingsError, match="setting 'cache_"):
+        load_settings("best", [override])

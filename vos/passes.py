@@ -239,6 +239,12 @@ class VideoPass:
         ids = [self._objects.ids[row] for row in rows]
         with self.times.stage("locate"):
             located = self._tracker.locate(frame, features)
+            if not isinstance(located, Prompts) or len(located) != len(self._objects):
+                gave = f"{len(located)} rows" if isinstance(located, Prompts) else type(located).__name__
+                raise ValueError(
+                    f"tracker '{self._settings.tracker.name}' was asked for a row of prompts for each of "
+                    f"{len(self._objects)} objects, and gave {gave}"
+                )
             prompts = located.rows(rows) if given else located  # rows are copies
         with self.times.stage("segment"):
             found = self._segmenter.segment(ids, features.image, prompts, features.detail)

@@ -117,7 +117,10 @@ class TrackerSettings(BaseModel):
     def parts(self) -> dict[str, BaseModel]:
         """The options of each tracker that the name joins, by its own name and in that order."""
         extra = self.model_extra or {}
-        return {part: extra.get(part) or tracker_class(part).Settings() for part in tracker_parts(self.name)}
+        return {
+            part: extra.get(part) or _validated(tracker_class(part).Settings, {}, f"tracker.{part}")
+            for part in tracker_parts(self.name)
+        }
 
 
 class Settings(_Section):
@@ -172,7 +175,9 @@ class Settings(_Section):
     cache_embeddings: Path | None = Field(
         None, description="folder that keeps the segmenter's embeddings, rounded to half precision, for repeated runs"
     )
-    cache_limit_gb: float = Field(20.0, gt=0, description="size of that folder past which the oldest embeddings go")
+    cache_limit_gb: float = Field(
+        20.0, gt=0, le=1e6, description="size of that folder past which the oldest embeddings go"
+    )
     decoder: DecoderSettings = DecoderSettings()
     fit: FitSettings = FitSettings()
     objects: ObjectSettings = ObjectSettings()
@@ -181,6 +186,8 @@ class Settings(_Section):
     @field_validator("weights", "features_weights", "cache_embeddings")
     @classmethod
     def _at_home(cls, path: Path | None) -> Path | None:
+        if path is not None and "\0" in str(path):
+            raise ValueError("a path has no NUL in it")
         return None if path is None else expanded(path)
 
     @field_serializer("tracker")
@@ -216,13 +223,28 @@ def load_settings(
     if not isinstance(preset, (str, Path)):
         raise SettingsError(f"a preset is a name or the path of a YAML file, found {type(preset).__name__}")
     tree = {key: value for key, value in _read_preset(str(preset)).items() if key != "description"}
-    changes: Iterable[Any] = overrides.items() if isinstance(overrides, Mapping) else overrides
-    for change in [changes] if isinstance(changes, str) else changes:
-        key, value = _split(change) if isinstance(change, str) else change
+    for key, value in _pairs(overrides):
         if not isinstance(key, str):
             raise SettingsError(f"a setting's name is text such as decoder.cascade, found {key!r}")
         _put(tree, key, value)
     return _validated(Settings, tree, "")
+
+
+def _pairs(overrides: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(overrides, Mapping):
+        yield from overrides.items()
+        return
+    if isinstance(overrides, str):
+        overrides = [overrides]
+    if not isinstance(overrides, Iterable):
+        raise SettingsError(f"overrides are a dict or a list of KEY=VALUE, found {type(overrides).__name__}")
+    for change in overrides:
+        if isinstance(change, str):
+            yield _split(change)
+        elif isinstance(change, tuple | list) and len(change) == 2:
+            yield change[0], change[1]
+        else:
+            raise SettingsError(f"an override is KEY=VALUE or a pair of both, found {change!r}")
 
 
 def describe_settings() -> Iterator[tuple[str, str, str, str]]:
@@ -243,6 +265,7 @@ def _describe(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, s
             yield from _describe(kind, f"{prefix}{key}.")
             continue
         default = field.default.value if isinstance(field.default, Enum) else field.default
+        default = "(required)" if field.is_required() else default
         yield (
             f"{prefix}{key}",
             _kind(kind),
@@ -304,10 +327,12 @@ def _split(text: str) -> tuple[str, Any]:
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:
     *path, last = key.split(".")
     for part in path:
-        below = tree.setdefault(part, {})
+        below = tree.get(part, {})
         if not isinstance(below, dict):
             raise SettingsError(f"unknown setting '{key}'; '{part}' is a single value, not a section")
-        tree = below
+        # A section may be the caller's own, or another section's as well (YAML's aliases).
+        tree[part] = dict(below)
+        tree = tree[part]
     tree[last] = value
 
 

@@ -272,12 +272,21 @@ def tracker_class(name: str) -> Any:
     if name not in points:
         raise SettingsError(f"unknown tracker '{name}'; installed: {', '.join(sorted(points)) or 'none'}")
     try:
-        return points[name].load()
-    except (ImportError, AttributeError) as error:
+        found = points[name].load()
+    except Exception as error:  # whatever it does as it is imported
+        kind = "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
+        reason = " ".join(f"{kind}{error}".split())
         raise SettingsError(
-            f"tracker '{name}' of {_distribution(points[name])} cannot be loaded: {' '.join(str(error).split())}; "
+            f"tracker '{name}' of {_distribution(points[name])} cannot be loaded: {reason}; "
             "install what it needs or choose another"
         ) from error
+    options = getattr(found, "Settings", None)
+    if not (isinstance(found, type) and isinstance(options, type) and issubclass(options, BaseModel)):
+        raise SettingsError(
+            f"tracker '{name}' of {_distribution(points[name])} is none: a tracker is a class, and its attribute "
+            "Settings a pydantic model of its options"
+        )
+    return found
 
 
 def tracker_parts(name: str) -> tuple[str, ...]:
@@ -323,10 +332,17 @@ def _distribution(point: EntryPoint) -> str:
 
 def _missing(name: str, made_by: Any) -> str | None:
     """What the class of a tracker requires and is not installed, in one line; None if nothing."""
-    for package, how in getattr(made_by, "requires", {}).items():
-        if find_spec(package) is None:
+    for package, how in dict(getattr(made_by, "requires", {})).items():
+        if not _is_there(package):
             return f"tracker '{name}' needs the package {package}, which is not installed; get it with: {how}"
     return None
+
+
+def _is_there(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ImportError:  # the package that it is part of
+        return False
 
 
 def _licence(point: EntryPoint) -> str:
@@ -343,6 +359,10 @@ def _described(point: EntryPoint) -> InstalledTracker:
         found = tracker_class(point.name)
     except SettingsError as error:
         return InstalledTracker(point.name, origin, _licence(point), "", str(error))
-    licence = getattr(found, "licence", None) or _licence(point)
+    said = getattr(found, "licence", None)
     summary = (getdoc(found) or "").partition("\n")[0]
-    return InstalledTracker(point.name, origin, licence, summary, _missing(point.name, found))
+    try:
+        problem = _missing(point.name, found)
+    except (TypeError, ValueError) as error:
+        problem = f"tracker '{point.name}' says in requires what is no package: {' '.join(str(error).split())}"
+    return InstalledTracker(point.name, origin, said if isinstance(said, str) else _licence(point), summary, problem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,49 @@ def test_what_a_tracker_needs_and_its_licence_are_listed(vos: Vos, monkeypatch: 
     assert missing in presets.out
     assert vos("presets", "persam-f+cotracker").code == 0
     assert missing in vos("track", "clip.mp4", "--ref", "mask.png", "--preset", "persam-f+cotracker").error
+
+
+def test_trackers_that_are_broken_are_said_to_be_and_harm_no_other(
+    vos: Vos, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever they do as they are loaded."""
+    (tmp_path / "boom.py").write_text("raise RuntimeError('boom')")
+    (tmp_path / "syntax.py").write_text("def f(:")
+    (tmp_path / "odd.py").write_text(
+        "from pydantic import BaseModel\n"
+        "class Nothing(BaseModel): pass\n"
+        "class Bare: pass\n"
+        "class Needs:\n    licence = 3\n    requires = {'nopkg.sub': 'pip install nopkg'}\n    Settings = Nothing\n"
+        "class Listed:\n    requires = ['pkg']\n    Settings = Nothing\n"
+        "class Path(BaseModel):\n    path: str\n"
+        "class Asks:\n    Settings = Path\n"
+        "value = 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(stdout, "width", 300)
+    found = {
+        "boom": ("boom:Tracker", "cannot be loaded: RuntimeError: boom; install what it needs"),
+        "syntax": ("syntax:Tracker", "cannot be loaded: SyntaxError: "),
+        "bare": ("odd:Bare", "is none: a tracker is a class, and its attribute Settings a pydantic model"),
+        "value": ("odd:value", "is none: a tracker is a class"),
+        "needs": ("odd:Needs", "needs the package nopkg.sub, which is not installed; get it with: pip install nopkg"),
+        "listed": ("odd:Listed", "says in requires what is no package"),
+    }
+    points = {name: EntryPoint(name, value, tracking.GROUP) for name, (value, _) in found.items()}
+    points["asks"] = EntryPoint("asks", "odd:Asks", tracking.GROUP)
+    installed = {**tracking._installed(), **points}
+    monkeypatch.setattr(tracking, "_installed", lambda: installed)
+    listed, presets = vos("trackers"), vos("presets")
+    assert (listed.code, presets.code) == (0, 0)
+    assert re.search(r"tracker\.asks\.path +text +\(required\)", presets.out)
+    for name, (_, problem) in found.items():
+        assert problem in listed.out, name
+        if name != "listed":
+            error = vos("track", "clip.mp4", "--ref", "mask.png", "--tracker", name).error
+            assert problem in error
+    assert (
+        "setting 'tracker.asks.path': field required" in vos("track", "a.mp4", "--ref", "b", "--tracker", "asks").error
+    )
 
 
 def test_version_and_help(vos: Vos) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -37,20 +38,24 @@ def test_another_frame_shape_or_context_is_a_miss(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_a_miss(tmp_path: Path) -> None:
     cache = EmbeddingCache(tmp_path, "a", 10**6)
-    cache.get(IMAGE, lambda: torch.ones(100))
+    cache.get(IMAGE, lambda: torch.ones(1, 1, 100))
     (path,) = tmp_path.glob("*.npy")
-    path.write_bytes(path.read_bytes()[:50])
-    assert cache.get(IMAGE, lambda: torch.full((1,), 3.0)).item() == 3
+    whole, other = path.read_bytes(), BytesIO()
+    np.save(other, np.zeros(3, np.float16))
+    for data in (whole[:50], b"PK\x03\x04" + whole, other.getvalue(), b""):
+        path.write_bytes(data)
+        assert cache.get(IMAGE, lambda: torch.full((1, 1, 1), 3.0)).item() == 3
+        assert cache.get(IMAGE, _never).item() == 3
 
 
 def test_old_embeddings_go_first(tmp_path: Path) -> None:
     cache = EmbeddingCache(tmp_path, "a", 10_000)
     images = [np.full((2, 2, 3), k, dtype=np.uint8) for k in range(12)]
     for image in images:
-        cache.get(image, lambda: torch.zeros(500))
+        cache.get(image, lambda: torch.zeros(1, 1, 500))
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 10_000
-    assert torch.equal(cache.get(images[-1], _never), torch.zeros(500))
-    assert cache.get(images[0], lambda: torch.ones(500)).max() == 1
+    assert torch.equal(cache.get(images[-1], _never), torch.zeros(1, 1, 500))
+    assert cache.get(images[0], lambda: torch.ones(1, 1, 500)).max() == 1
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,3 +151,28 @@ def test_models_are_freed_without_the_garbage_collector(device: torch.device, ch
         assert decoder() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda state, key: state.update({key: state[key] * float("nan")}), "has numbers that are not finite in"),
+        (lambda state, key: state.update({key: state[key].int()}), "has no real numbers in"),
+        (
+            lambda state, key: state.update({1: state[key]}),
+            "not a state dict of tensors: it holds a key that is no text",
+        ),
+        (lambda state, key: state.update({key: 3}), "not a state dict of tensors: it holds int at"),
+    ],
+)
+def test_weights_that_are_none(checkpoint: Path, tmp_path: Path, change: Any, error: str) -> None:
+    state = read_checkpoint(checkpoint)
+    change(state, "mask_decoder.iou_token.weight")
+    torch.save({"state_dict": state}, tmp_path / "changed.pt")
+    with pytest.raises(WeightsError, match=error):
+        SegmentAnything.load("mobile_sam", tmp_path / "changed.pt", torch.device("cpu"))
+
+
+def test_a_name_that_is_too_long_is_no_checkpoint() -> None:
+    with pytest.raises(WeightsError, match="no such checkpoint; give an existing file to features_weights"):
+        read_checkpoint(Path("x" * 300), "features_weights")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock, get_ident
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -50,9 +51,11 @@ class EmbeddingCache:
         path = self._folder / f"{digest.hexdigest()}{_SUFFIX}"
         try:
             found = np.load(path)
+            if getattr(found, "ndim", 0) != 3 or found.dtype != np.float16:
+                raise ValueError(f"{path}: not an embedding")
             os.utime(path)
             return torch.from_numpy(found).float()
-        except (OSError, ValueError, EOFError):
+        except (OSError, ValueError, EOFError, BadZipFile):
             half = compute().half()
             self._put(path, half.cpu().numpy())
             return half.float()

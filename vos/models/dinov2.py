@@ -65,7 +65,8 @@ class DinoV2:
             WeightsError: a checkpoint that cannot be read or is of another model.
         """
         model = build_dinov2(name)
-        load_exactly(model, from_official(read_checkpoint(checkpoint)), f"{checkpoint}", name)
+        state = from_official(read_checkpoint(checkpoint, "features_weights"))
+        load_exactly(model, state, f"{checkpoint}", name, "--features or features_weights")
         return cls(name, model, device)
 
     @torch.inference_mode()
@@ -97,7 +98,8 @@ def from_official(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     renamed = {key: value for key, value in state.items() if key != "mask_token"}
     if "register_tokens" in renamed:
         renamed["reg_token"] = renamed.pop("register_tokens")
-        position = renamed["pos_embed"]
-        renamed["cls_token"] = renamed["cls_token"] + position[:, :1]
-        renamed["pos_embed"] = position[:, 1:]
+        if renamed.keys() >= {"pos_embed", "cls_token"}:
+            position = renamed["pos_embed"]
+            renamed["cls_token"] = renamed["cls_token"] + position[:, :1]
+            renamed["pos_embed"] = position[:, 1:]
     return renamed
