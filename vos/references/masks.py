@@ -69,8 +69,8 @@ def read_mask(path: str | Path) -> UnderstoodMask:
     """Reads a mask from an image file or a `.npy` array; the content decides which, not the name.
 
     Indexed images: the indices are ids, unless a program has ordered the palette anew; then colours count. Others: see
-    `understand`. A transparent pixel (alpha
-    below half) is background, and a photograph cut out by its alpha is one object. EXIF rotation is ignored.
+    `understand`. A transparent pixel (alpha below half) is background, and a photograph cut out by its alpha is one
+    object. EXIF rotation is ignored.
 
     Raises:
         ReferenceInputError: a file that is missing, empty, truncated, too large or not an image, or as `understand`.
