@@ -39,8 +39,6 @@ _JSON = typer.Option(
 _OUT = typer.Option(Path(), "-o", "--out", metavar="FOLDER", help="Folder for the file of that name.")
 _QUIET = typer.Option(False, "--quiet", "-q", help="No progress.")
 
-# Of tables that go to a file, characters.
-_WIDTH = 160
 # Pixels of a side of what is drawn.
 _LARGEST = 16_384
 
@@ -247,9 +245,8 @@ def _finish(data: dict[str, Any], prefix: str, json_file: Path | None, out: Path
     from .speed_report import made, notes, show
 
     stdout.print(made(data), markup=False)
-    width = stdout.width if stdout.is_terminal else _WIDTH
-    for table in show(data, width):
-        stdout.print(table, width=width)
+    for table in show(data, stdout.width):
+        stdout.print(table)
     for note in notes(data):
         stdout.print(note, markup=False)
     # Last, so that the numbers are seen where they cannot be written.

@@ -197,7 +197,7 @@ def _markdown_table(header: Sequence[str], rows: Rows) -> str:
 
 def _parts(header: Sequence[str], rows: Rows, room: int) -> list[range]:
     """The columns after the first, in runs that fit."""
-    wide = [2 + max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    wide = [3 + max(map(len, column)) for column in zip(header, *rows, strict=True)]
     parts, first = [], 1
     for column in range(2, len(header)):
         if sum(wide[first : column + 1]) > room:

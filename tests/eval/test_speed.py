@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import typer
 from click.testing import Result
+from rich.console import Console
 from typer.testing import CliRunner
 
 from eval.bench_clip import drawn_clip
@@ -19,7 +21,7 @@ from eval.cli import register
 from eval.machine import Elsewhere, file_name, forget_peak, machine, peak_memory, resident_memory
 from eval.speed import STAGES
 from eval.speed_reference import agreement, ten_over_one
-from eval.speed_report import BEGIN, END, markdown, put_into, read_measurement
+from eval.speed_report import BEGIN, END, markdown, put_into, read_measurement, show, tables_of
 from vos.errors import EvaluationError, SettingsError
 from vos.video import open_source
 
@@ -206,6 +208,23 @@ def test_the_docs_are_generated_from_the_files_beside_them() -> None:
     text = markdown((path.name, read_measurement(path)) for path in files)
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     assert page.partition(BEGIN)[2].partition(END)[0] == f"\n\n{text}\n"
+
+
+@pytest.mark.parametrize("width", [80, 100, 160, 240])
+@pytest.mark.parametrize("name", ["objects.json", "reference.json"])
+def test_on_a_narrow_terminal_there_are_several_tables_and_all_is_shown(name: str, width: int) -> None:
+    data = read_measurement(ROOT / "docs" / "performance" / name)
+    terminal = Console(width=width, file=io.StringIO())
+    for table in show(data, width):
+        terminal.print(table)
+    shown = cast("io.StringIO", terminal.file).getvalue()
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= width
+    for header, rows in tables_of(data):
+        for text in (*header[1:], *(cell for row in rows for cell in row[1:])):
+            assert text in shown, text
+        if width > 160:
+            assert all(row[0] in shown for row in rows)
 
 
 def test_files_are_named_by_machine_and_versions() -> None:
