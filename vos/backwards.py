@@ -151,8 +151,8 @@ class Backwards:
     def _seen(self) -> _Seen:
         """What there is up to the last frame."""
         seen = _Seen(array("q"), array("Q"), set())
-        try:
-            with self._reopen(self._reading) as source:
+        with self._reopen(self._reading) as source:
+            try:
                 for frame in source:
                     if frame.index > self.last:
                         return seen
@@ -161,9 +161,9 @@ class Backwards:
                         seen.prints.append(print_of(frame))
                     if frame.cut:
                         seen.cuts.add(frame.index)
-        except SourceError:
-            return seen
-        count = seen.numbers[-1] + 1 if seen.numbers else 0
+            except SourceError:
+                return seen
+        count = seen.numbers[-1] + 1
         if count <= self.last:
             raise self._plan.never_reached(count)
         return seen

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
-_CODE = np.array([65536, 256, 1])
+CODES = 1 << 24
 
 
 def davis_palette() -> np.ndarray:
@@ -20,28 +21,34 @@ def davis_palette() -> np.ndarray:
     return colours
 
 
-def ids_of(colours: np.ndarray) -> np.ndarray | None:
-    """The ids of which uint8 RGB (H, W, 3) are the colours, uint8 (H, W); None if one is no id's."""
-    found, are = _nearest(colours)
-    return found if are.all() else None
+def codes_of(rgb: np.ndarray) -> np.ndarray:
+    """Colours, uint8 RGB (..., 3), as one number each, int32 (...), from 0 to `CODES` - 1."""
+    wide = rgb.astype(np.int32)
+    return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
 
 
-def tells_apart(values: np.ndarray, colours: np.ndarray) -> bool:
-    """Whether an indexed image's values, uint8 (H, W), are shown in different colours, uint8 RGB (H, W, 3)."""
-    codes = colours.astype(np.int64) @ _CODE
-    return len(np.unique(codes * 256 + values)) == len(np.unique(codes))
+def ids_of(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The ids of which uint8 RGB (..., 3) are the colours, uint8 (...), and whether they are one's, bool (...)."""
+    place = np.zeros(CODES, np.uint16)
+    place[codes_of(davis_palette())] = np.arange(1, 257)
+    found = place[codes_of(rgb)]
+    return (found - (found > 0)).astype(np.uint8), found > 0
 
 
-def is_any_id(colours: np.ndarray) -> bool:
-    """Whether uint8 RGB (H, W, 3) hold the colour of an id from 1 on."""
-    found, are = _nearest(colours)
-    return bool((are & (found > 0)).any())
+def palette_of(image: Image.Image) -> np.ndarray:
+    """How each value of an indexed image is shown, uint8 RGBA (256, 4)."""
+    values = Image.frombytes("P", (256, 1), bytes(range(256)))
+    values.putpalette(image.getpalette("RGB") or [0, 0, 0])
+    if "transparency" in image.info:
+        values.info["transparency"] = image.info["transparency"]
+    return np.asarray(values.convert("RGBA"))[0]
 
 
-def _nearest(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An id for each colour, uint8 (H, W), and whether the colour is its own."""
-    known = davis_palette().astype(np.int64) @ _CODE
-    by_code = np.argsort(known)
-    codes = colours.astype(np.int64) @ _CODE
-    found = by_code[np.minimum(np.searchsorted(known[by_code], codes), len(known) - 1)]
-    return found.astype(np.uint8), known[found] == codes
+def values_in(image: Image.Image) -> np.ndarray:
+    """The values that occur in an indexed image, int64 (n,), ascending."""
+    return np.flatnonzero(np.bincount(np.asarray(image).ravel(), minlength=256))
+
+
+def tells_apart(rgba: np.ndarray) -> bool:
+    """Whether the colours of an image's values, uint8 RGBA (n, 4), differ, whatever is transparent."""
+    return len(np.unique(codes_of(rgba[:, :3]))) == len(rgba)

@@ -113,7 +113,7 @@ class VideoPass:
         thread may run it ahead, and on a GPU it does not wait for what `step` has queued.
 
         Raises:
-            DeviceError: out of memory.
+            DeviceError, SourceError: see `vos.device.frame_errors`.
         """
         with (
             frame_errors(frame, self._models.segmenter.device),
@@ -137,7 +137,7 @@ class VideoPass:
             features: what `encode` gave for it.
 
         Raises:
-            DeviceError: out of memory.
+            DeviceError, SourceError: see `vos.device.frame_errors`.
         """
         if isinstance(self._tracker, PreparesAhead):
             with frame_errors(frame, self._models.segmenter.device):
@@ -160,7 +160,7 @@ class VideoPass:
             upcoming: the `latency` frames after it, fewer where the clip ends.
 
         Raises:
-            DeviceError: out of memory.
+            DeviceError, SourceError: see `vos.device.frame_errors`.
             ReferenceInputError: clicks or a box on this frame that SAM makes nothing of.
         """
         with frame_errors(frame, self._models.segmenter.device):

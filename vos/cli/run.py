@@ -131,6 +131,7 @@ def _follow(
     problem: Exception | Stopped | None = None
     progress = FrameProgress(count, quiet=wishes.quiet, done=done)
     try:
+        # No frame has a smaller number than there are before it.
         if before is not None and done <= before.last:
             _look_back(before, plan, session, wishes)
         with progress:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vos.errors import ReferenceInputError
-from vos.palette import davis_palette
+from vos.palette import CODES, codes_of, ids_of
 from vos.references.edges import settle_edges
 from vos.references.grey import MAX_ID, ids_from_grey, ids_from_indices
 from vos.references.softness import flat_pixels, lone_pixels
@@ -16,7 +16,6 @@ _EDGE_COLOURS = 8  # from here on, colours that are nowhere solid and outnumber 
 _MANY_COLOURS = 256  # more than objects could have
 _PHOTO_COLOURS = 64
 _PHOTO_FLAT_SHARE = 0.12  # measured at most 0.04 for photographs, from 0.21 for compressed masks of 30 colours
-_CODES = 1 << 24
 _QUANTUM = 32  # width of a colour bin where colours are smeared
 _CLOSE_COLOURS = 6  # differences of channels below this between most colours show that they are smeared
 _COMPARED = 1024  # colours
@@ -44,14 +43,12 @@ def ids_from_colours(rgb: np.ndarray, *, lossy: bool = False) -> tuple[np.ndarra
     spread = rgb.max(axis=2).astype(np.int16) - rgb.min(axis=2)
     if spread.max() <= (_NEAR_GREY if lossy else 0):
         return ids_from_grey(np.sort(rgb, axis=2)[..., 1], lossy=lossy)
-    codes = _codes(rgb)
-    colours = _distinct(codes)
-    palette = _codes(davis_palette())
-    if np.isin(colours, palette).all():
-        index_of = np.zeros(_CODES, np.uint8)
-        index_of[palette] = np.arange(256)
-        index_map, notes = ids_from_indices(index_of[codes], indexed=True)
+    ids, are = ids_of(rgb)
+    if are.all():
+        index_map, notes = ids_from_indices(ids, indexed=True)
         return index_map, ("colours were read with the DAVIS palette", *notes)
+    codes = codes_of(rgb)
+    colours = _distinct(codes)
     if is_photograph(rgb):
         raise ReferenceInputError(f"not a mask: {len(colours)} colours without flat areas, like a photograph")
     solid = _distinct(codes[lone_pixels(codes)])
@@ -60,7 +57,7 @@ def ids_from_colours(rgb: np.ndarray, *, lossy: bool = False) -> tuple[np.ndarra
     edges = colours[(colours != 0) & ~np.isin(colours, solid)]
     levels = np.concatenate([[0], solid if _are_blends(edges, solid) else colours[colours != 0]])
     _check_count(len(levels) - 1)
-    row_of = np.full(_CODES, -1, np.int32)
+    row_of = np.full(CODES, -1, np.int32)
     row_of[levels] = np.arange(len(levels))
     levels_rgb = _decode(levels)
     return _number(settle_edges(rgb, row_of[codes], levels_rgb), levels_rgb)
@@ -68,20 +65,15 @@ def ids_from_colours(rgb: np.ndarray, *, lossy: bool = False) -> tuple[np.ndarra
 
 def is_photograph(rgb: np.ndarray, where: np.ndarray | None = None) -> bool:
     """Whether uint8 (H, W, 3), or its pixels `where`, bool (H, W), has many colours and hardly a flat area."""
-    codes = _codes(rgb)
+    codes = codes_of(rgb)
     if where is None:
         where = np.ones(codes.shape, bool)
     return len(_distinct(codes[where])) > _PHOTO_COLOURS and float(flat_pixels(codes)[where].mean()) < _PHOTO_FLAT_SHARE
 
 
-def _codes(rgb: np.ndarray) -> np.ndarray:
-    wide = rgb.astype(np.int32)
-    return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
-
-
 def _distinct(codes: np.ndarray) -> np.ndarray:
     """The distinct colour codes, ascending; a table of all of them is much faster than sorting millions of pixels."""
-    present = np.zeros(_CODES, bool)
+    present = np.zeros(CODES, bool)
     present[codes] = True
     return np.flatnonzero(present)
 
@@ -120,7 +112,7 @@ def _are_smeared(solid: np.ndarray) -> bool:
 def _settle_smeared(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Labels int32 (H, W) and their colours, float32 (K, 3), row 0 black, where compression or a blur smeared them."""
     image = rgb.astype(np.float32)
-    bins = _codes(((rgb.astype(np.int32) + _QUANTUM // 2) // _QUANTUM).astype(np.uint8))
+    bins = codes_of(((rgb.astype(np.int32) + _QUANTUM // 2) // _QUANTUM).astype(np.uint8))
     found, counts = np.unique(bins[lone_pixels(bins)], return_counts=True)
     levels = [np.zeros(3, np.float32)]
     common_first = np.argsort(-counts, kind="stable")[: int((counts >= _SMEARED_AREA * bins.size).sum())]

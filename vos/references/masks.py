@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from vos.errors import ReferenceInputError
-from vos.palette import ids_of, tells_apart
+from vos.palette import ids_of, palette_of, tells_apart, values_in
 from vos.references.colours import ids_from_colours, is_photograph
 from vos.references.grey import ids_from_grey, ids_from_indices
 
@@ -208,15 +208,15 @@ def _is_reordered(image: Image.Image) -> bool:
     Then index 0 is of an object and the background, black or transparent, has another; or all colours are ids' own, and
     not of the ids that they have as indices.
     """
-    values, rgba = np.asarray(image), np.asarray(image.convert("RGBA"))
-    if not tells_apart(values, rgba[..., :3]):
+    values = values_in(image)
+    shown = palette_of(image)[values]
+    if not tells_apart(shown):
         return False
-    background = (rgba[..., 3] < 128) | ~rgba[..., :3].any(axis=2)
-    first = values == 0
-    if first.any() and background.any() and not background[first].any():
+    background = (shown[:, 3] < 128) | ~shown[:, :3].any(axis=1)
+    if values[0] == 0 and background.any() and not background[0]:
         return True
-    ids = ids_of(rgba[..., :3]) if (rgba[..., 3] == 255).all() else None
-    return ids is not None and bool((ids != values).any())
+    ids, are = ids_of(shown[:, :3])
+    return bool((shown[:, 3] == 255).all() and are.all() and (ids != values).any())
 
 
 def _load_image(path: Path) -> UnderstoodMask:

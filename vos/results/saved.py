@@ -17,7 +17,7 @@ from scipy.ndimage import distance_transform_edt
 
 from vos.errors import OutputError, ResumeError, SettingsError
 from vos.objects import measure
-from vos.palette import ids_of, is_any_id, tells_apart
+from vos.palette import ids_of, palette_of, tells_apart, values_in
 from vos.paths import expanded
 from vos.results.journal import difference, is_kept
 from vos.results.kinds import KINDS, kinds_of
@@ -145,18 +145,23 @@ class SavedResults:
     def _index_map(self, path: Path) -> np.ndarray:
         """The ids of a mask, uint8 (H, W), by its colours where these are ids' own: programs reorder palettes."""
         with self._opened(path) as image:
-            if image.mode in ("P", "RGB", "RGBA"):
-                rgba = np.asarray(image.convert("RGBA"))
-                shown = np.where(rgba[..., 3:] < 128, np.uint8(0), rgba[..., :3])
-                ids = ids_of(shown)
-                if image.mode == "P":
-                    values = np.asarray(image)
-                    if not tells_apart(values, rgba[..., :3]) or (ids is None and not is_any_id(shown)):
-                        ids = values  # without a palette, or with one of somebody's own
-                if ids is None:
-                    raise OutputError(f"{path}: has colours that are no object's; save it as an indexed or grey PNG")
-                return self._fitting(path, ids)
+            if image.mode == "P":
+                values, there = np.asarray(image), values_in(image)
+                table = np.arange(256, dtype=np.uint8)
+                shown = palette_of(image)[there]
+                ids, are = _by_colour(shown)
+                # Where colours say nothing, or are somebody's own, values are the ids.
+                if tells_apart(shown) and (are.all() or (are & (ids > 0)).any()):
+                    table[there] = self._all(path, ids, are)
+                return self._fitting(path, table[values])
+            if image.mode in ("RGB", "RGBA"):
+                return self._fitting(path, self._all(path, *_by_colour(np.asarray(image.convert("RGBA")))))
         return self._image(path, ("L",)).astype(np.uint8)
+
+    def _all(self, path: Path, ids: np.ndarray, are: np.ndarray) -> np.ndarray:
+        if not are.all():
+            raise OutputError(f"{path}: has colours that are no object's; save it as an indexed or grey PNG")
+        return ids
 
     def alpha(self, folder: Path, number: int, object_id: int) -> np.ndarray:
         """A saved soft mask, uint16 (H, W), by the number of its file; OutputError."""
@@ -186,6 +191,11 @@ class SavedResults:
             height, width = self.clip.size
             raise OutputError(f"{path}: not one of these results' images ({width}x{height}, one channel)")
         return values
+
+
+def _by_colour(rgba: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `ids_of`, of uint8 RGBA (..., 4): what is transparent is background."""
+    return ids_of(np.where(rgba[..., 3:] < 128, np.uint8(0), rgba[..., :3]))
 
 
 @dataclass(frozen=True)
