@@ -17,6 +17,7 @@ from rich.table import Table
 from vos.cli.console import stderr, stdout
 from vos.errors import EvaluationError
 from vos.results.lock import alone
+from vos.settings import DEFAULT_PRESET, Changes, load_settings
 from vos.types import FrameResult
 
 from .bench_cli import app as benches
@@ -24,7 +25,7 @@ from .compare_cli import compare as compare_presets
 from .compose_cli import compose_clips
 from .davis import Dataset, Task, open_dataset
 from .official import check_official, require_official
-from .options import CACHE, Changes, changes, chosen
+from .options import CACHE, changes, chosen
 from .parity import SAME_IOU, compare, reference_frames
 from .report import Report, counted, percent, write_text
 from .run import Progress as RunProgress
@@ -191,7 +192,6 @@ def _track(
 ) -> tuple[list[SequenceScore], dict[str, Any]]:
     """Tracks and scores; returns the scores and what the report should say of the run."""
     from vos.pipeline import track
-    from vos.settings import DEFAULT_PRESET, load_settings
 
     name = preset or DEFAULT_PRESET
     overrides = [*overrides, *([f"device={device}"] if device else [])]

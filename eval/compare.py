@@ -19,6 +19,7 @@ import numpy as np
 
 from vos.errors import EvaluationError
 from vos.references import FrameReferences, ReferencePlan, as_references
+from vos.settings import Changes, load_settings, preset_names
 from vos.tracking import with_following
 from vos.types import Frame, FrameResult
 from vos.video import open_source
@@ -27,13 +28,13 @@ from . import metrics
 from .continuity import Continuity, ContinuityCounter
 from .davis import Dataset, Sequence, Task, missing_frames, read_result, result_path
 from .machine import peak_memory
-from .options import Changes
 from .run import DONE, Progress, forget, image_names, is_done, keep_apart, settle, write_json, write_mask
 from .scoring import SequenceScore, SequenceScorer
 
 HOLD = "hold"
+# What a pass tells apart in its step.
+STEP_STAGES = ("locate", "segment", "merge", "learn")
 STAGES = ("decode", "encode", "locate", "segment", "merge", "learn", "other", "write")
-_STEP_STAGES = ("locate", "segment", "merge", "learn")
 
 
 class Times(Protocol):
@@ -54,9 +55,12 @@ class Pass(Protocol):
     def latency(self) -> int:
         """How many later frames `step` is to be shown."""
 
+    def needs(self, frame: Frame, given: FrameReferences) -> bool:
+        """Whether `step` will look at the next frame's features; asked once for each frame, before it."""
+
     def step(self, frame: Frame, given: FrameReferences, features: Any, upcoming: tuple[Frame, ...]) -> FrameResult:
-        """The next frame, with what `Entry.encode` gave for it, and at least the `latency` frames that follow it, fewer
-        where the clip ends; returns when the answer is there."""
+        """The next frame, with what `Entry.encode` gave for it (None where that is not needed), and at least the
+        `latency` frames that follow it, fewer where the clip ends; returns when the answer is there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +143,6 @@ def preset_entries(presets: Iterable[str], overrides: Changes, dataset: Dataset)
         EvaluationError: no preset, or two rows of one name.
         SettingsError: an unknown preset or setting.
     """
-    from vos.settings import load_settings, preset_names
 
     from .presets import SharedModels
 
@@ -229,15 +232,16 @@ def _lockstep(sequence: Sequence, lanes: list[_Lane]) -> Iterator[int]:
         latency = max(lane.latency for lane in lanes)
         for (frame, decoding), following in with_following(_timed(source, began), latency):
             upcoming = tuple(later for later, _ in following)
-            embedded: dict[Callable[[Frame], Any], tuple[Any, float]] = {}
+            # By what encodes; what needs nothing of a frame is charged nothing for it.
+            embedded: dict[Callable[[Frame], Any] | None, tuple[Any, float]] = {None: (None, 0.0)}
             given = plan.at(frame.index)
             for lane in lanes:
-                encode = lane.entry.encode
+                encode = lane.entry.encode if lane.needs(frame, given) else None
                 if encode is not None and encode not in embedded:
                     began = time.perf_counter()
                     features = encode(frame)
                     embedded[encode] = features, time.perf_counter() - began
-                features, encoding = (None, 0.0) if encode is None else embedded[encode]
+                features, encoding = embedded[encode]
                 lane.step(frame, given, features, upcoming, decoding, encoding)
             yield frame.index + 1
 
@@ -285,6 +289,9 @@ class _Lane:
     def latency(self) -> int:
         return self._pass.latency
 
+    def needs(self, frame: Frame, given: FrameReferences) -> bool:
+        return self._pass.needs(frame, given)
+
     def step(
         self,
         frame: Frame,
@@ -307,7 +314,7 @@ class _Lane:
 
     def finish(self, timed: str) -> Run:
         within = self._pass.times.seconds
-        for stage in _STEP_STAGES:
+        for stage in STEP_STAGES:
             self._seconds[stage] = within.get(stage, 0.0)
             self._seconds["other"] -= self._seconds[stage]
         cost = Cost(self._frames, self._seconds, peak_memory(), frozenset({timed}))
@@ -339,6 +346,9 @@ class _Hold:
 
     def __init__(self) -> None:
         self._held: np.ndarray | None = None
+
+    def needs(self, frame: Frame, given: FrameReferences) -> bool:
+        return False
 
     def step(
         self, frame: Frame, given: FrameReferences, features: None, upcoming: tuple[Frame, ...] = ()

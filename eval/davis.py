@@ -21,11 +21,10 @@ import numpy as np
 from PIL import Image
 
 from vos.errors import EvaluationError
-from vos.video.images import natural_key
+from vos.paths import IMAGE_SUFFIXES, is_image_name, natural_key
 
 VOID = 255
 MAX_PROPOSALS = 20
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class Task(str, Enum):
@@ -79,7 +78,7 @@ class Sequence:
 
     def image(self, frame: str) -> Path | None:
         """The frame's image, None where the data set has none."""
-        return next((p for s in IMAGE_SUFFIXES if (p := self.images / f"{frame}{s}").is_file()), None)
+        return next((p for s in sorted(IMAGE_SUFFIXES) if (p := self.images / f"{frame}{s}").is_file()), None)
 
     def check(self, result: np.ndarray, frame: str) -> np.ndarray:
         """A result as ids to score: the same index map, or 0/1 for the 0/255 masks of DAVIS 2016.
@@ -155,7 +154,7 @@ class Dataset:
             EvaluationError: it has no annotations, too few to score, or no object in the first.
         """
         folder = self.annotations / name
-        frames = tuple(p.stem for p in sorted(folder.glob("*.png"), key=natural_key))
+        frames = tuple(p.stem for p in sorted(filter(is_image_name, folder.glob("*.png")), key=natural_key))
         least = 3 if self.task is Task.SEMI_SUPERVISED else 1
         if len(frames) < least:
             raise EvaluationError(

@@ -10,9 +10,6 @@ import typer
 
 from vos.cli.track import split_names
 
-# Changes to settings, as `vos.settings.load_settings` takes them.
-Changes = Iterable[str | tuple[str, Any]]
-
 CACHE = typer.Option(
     None,
     "--cache-embeddings",
@@ -26,6 +23,6 @@ def chosen(sequences: str | None) -> list[str] | None:
     return None if sequences is None else split_names(sequences)
 
 
-def changes(overrides: Iterable[str], cache: Path | None) -> Changes:
+def changes(overrides: Iterable[str], cache: Path | None) -> list[str | tuple[str, Any]]:
     """What `--override` and `--cache-embeddings` change in a preset."""
     return [*overrides, *([("cache_embeddings", str(cache))] if cache is not None else [])]

@@ -61,6 +61,7 @@ class PresetPass:
 
     def __init__(self, tracker: VideoTracker) -> None:
         self._pass = tracker.begin()
+        self._keyframes = self._pass.keyframes
 
     @property
     def times(self) -> StageTimes:
@@ -70,10 +71,16 @@ class PresetPass:
     def latency(self) -> int:
         return self._pass.latency
 
+    def needs(self, frame: Frame, given: FrameReferences) -> bool:
+        """Whether it is a keyframe."""
+        return self._keyframes.due(frame, given)
+
     @torch.inference_mode()
     def step(
-        self, frame: Frame, given: FrameReferences, features: Features, upcoming: tuple[Frame, ...] = ()
+        self, frame: Frame, given: FrameReferences, features: Features | None, upcoming: tuple[Frame, ...] = ()
     ) -> FrameResult:
+        if features is None:
+            return self._pass.step(frame, given, None, upcoming)
         image = replace(features.image)
         prior = image if features.prior is features.image else replace(features.prior)
         return self._pass.step(frame, given, Features(image, prior), upcoming)

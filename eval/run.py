@@ -19,11 +19,11 @@ from PIL import Image
 
 from vos.errors import EvaluationError, OutputError
 from vos.palette import davis_palette
+from vos.paths import is_image_name, natural_key
 from vos.types import FrameResult
-from vos.video.images import natural_key
 
 from . import metrics
-from .davis import IMAGE_SUFFIXES, Dataset, Sequence, Task, result_path
+from .davis import Dataset, Sequence, Task, result_path
 from .scoring import SequenceScore, SequenceScorer, score_sequence
 
 # source (a folder of images), index map uint8 (H, W) of the first frame -> one result per frame
@@ -126,8 +126,7 @@ def image_names(sequence: Sequence) -> tuple[str, ...]:
         EvaluationError: there is none, or the first has no annotation.
     """
     folder = sequence.images
-    images = (p for p in folder.glob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    names = [p.stem for p in sorted(images, key=natural_key)]
+    names = [p.stem for p in sorted(filter(is_image_name, folder.glob("*")), key=natural_key)]
     if not names:
         raise EvaluationError(f"sequence {sequence.name}: no images to track in {folder}")
     if names[0] != sequence.frames[0]:

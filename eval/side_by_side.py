@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from vos.errors import EvaluationError, OutputError
 from vos.objects import measure
 from vos.results import OverlayPainter
-from vos.results.yuv import bt709
+from vos.results.yuv import bt709, tag_bt709
 from vos.types import Frame, FrameResult
 from vos.video import open_source
 
@@ -26,8 +26,6 @@ from .scoring import SequenceScore
 _PANEL_WIDTH = 640
 _RATE = Fraction(24)
 _OPTIONS = {"preset": "veryfast", "crf": "23"}
-_BT709 = 1  # the code of BT.709 as a matrix, as primaries and as a transfer function (ITU-T H.273)
-_LIMITED_RANGE = 1
 _BAR, _INK = (31, 41, 55), (255, 255, 255)
 
 
@@ -62,9 +60,7 @@ def _write(sequence: Sequence, out: Path, scores: Mapping[str, SequenceScore], p
         stream = container.add_stream("libx264", rate=_RATE, options=_OPTIONS)
         stream.height, stream.width = panels.size
         stream.pix_fmt = "yuv420p"
-        context = stream.codec_context
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = _LIMITED_RANGE
+        tag_bt709(stream.codec_context)
         for frame in source:
             container.mux(stream.encode(bt709(panels.draw(frame), "yuv420p")))
         container.mux(stream.encode())

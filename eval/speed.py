@@ -27,11 +27,11 @@ from vos.video import Source, open_source
 from vos.weights import fetch
 
 from .bench_clip import BenchClip
+from .compare import STEP_STAGES
 from .machine import Elsewhere, forget_peak, peak_memory, resident_memory
 from .run import write_mask
 
 STAGES = ("read", "prepare", "encode", "locate", "segment", "merge", "learn", "other", "write")
-_STEP_STAGES = ("locate", "segment", "merge", "learn")
 # Frames before and after those that are timed: queues fill and empty in them, so that between them every frame that is
 # finished is paid for by one that is begun.
 EDGE = 6
@@ -177,7 +177,7 @@ class Bench:
         seconds = {**times.seconds, **video.times.seconds}
         spent = {stage: seconds[stage] - before.get(stage, 0.0) for stage in seconds}
         spent["encode"] -= spent["prepare"]
-        spent["other"] = spent.pop("step") - sum(spent[stage] for stage in _STEP_STAGES)
+        spent["other"] = spent.pop("step") - sum(spent[stage] for stage in STEP_STAGES)
         return {stage: 1000 * spent[stage] / count for stage in STAGES}, before["step"]
 
     def _whole(

@@ -53,7 +53,7 @@ def test_before_and_after_the_reference(preset: str) -> None:
     forwards = track(IMAGES, given, preset)
     turned = track(IMAGES[6::-1], {0: given[6]}, preset)
     assert [result.frame.index for result in both] == list(range(10))
-    assert all(result.frame.image is image for result, image in zip(both, IMAGES, strict=True))
+    assert all(np.array_equal(result.frame.image, image) for result, image in zip(both, IMAGES, strict=True))
     for found, other in zip(both[6:], forwards[6:], strict=True):
         same(found, other)
     for found, other in zip(both[5::-1], turned[1:], strict=True):
@@ -218,3 +218,11 @@ def test_logits_of_both_ways_together() -> None:
         assert isinstance(result.soft, LowLogits)
         assert result.soft.ids == (1, 2)
         assert result.soft.logits.shape[0] == 2
+
+
+def test_a_reference_that_a_clip_of_unknown_length_never_reaches_is_told_after_its_frames() -> None:
+    found: list[FrameResult] = []
+    given = {2: (TRUTH[2] == 1).astype(np.uint8), 99: (TRUTH[2] == 2).astype(np.uint8) * 2}
+    with pytest.raises(ReferenceInputError, match=r"reference on frame 99, but the clip ended after 10 frames"):
+        found.extend(vos.track(iter(IMAGES), given, preset="persam"))
+    assert len(found) == 10

@@ -158,7 +158,7 @@ def test_fitted_weights_mix_the_scales() -> None:
     target = np.zeros(SIZE, bool)
     target[3:11, 2:10] = True
     segmenter.learn([7], IMAGE, _prompts(), [target])
-    weights = segmenter.scale_weights[7]
+    weights = segmenter.state()["scale_weights"]["7"]
     assert weights.sum() == pytest.approx(1)
     found = segmenter.segment([7], IMAGE, _prompts())
     assert found.scores[0] == pytest.approx(float(weights @ [0.2, 0.9, 0.3]), abs=1e-5)

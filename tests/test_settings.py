@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from pydantic import BaseModel, Field
 
+from vos import settings
 from vos.errors import SettingsError
+from vos.references import as_references
 from vos.settings import DEFAULT_PRESET, First, describe_settings, load_settings, preset_description, preset_names
 
 ABLATIONS = Path(__file__).resolve().parents[1] / "configs" / "ablations"
@@ -86,6 +90,7 @@ def test_a_preset_from_a_file(tmp_path: Path) -> None:
             "decoder=9",
             "'decoder' is a section of settings, not one value; set one of its own, as in decoder.NAME=VALUE",
         ),
+        ("tracker.klt=0", "'tracker.klt' is a section of settings, not one value"),
         ("weights=5", "setting 'weights': expected a path; found 5"),
         ("fit.learning_rate=.inf", "setting 'fit.learning_rate': input should be a finite number"),
     ],
@@ -150,3 +155,19 @@ def test_overrides_of_another_shape(overrides: Any) -> None:
 def test_values_that_nothing_can_be_done_with(override: Any) -> None:
     with pytest.raises(SettingsError, match="setting 'cache_"):
         load_settings("best", [override])
+
+
+def test_home_folders_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.yaml").write_text("precision: float32\n")
+    assert load_settings("~/mine.yaml").precision == "float32"
+    np.save(tmp_path / "mask.npy", np.eye(4, dtype=np.uint8))
+    (found,) = as_references("~/mask.npy")
+    assert found.source == "~/mask.npy"
+
+
+def test_a_default_that_is_made_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Options(BaseModel):
+        colours: list[int] = Field(default_factory=lambda: [3, 4], description="which")
+
+    assert list(settings._describe(Options, "")) == [("colours", "list[int]", "[3, 4]", "which")]

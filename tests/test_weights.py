@@ -357,13 +357,13 @@ def test_damaged_copy_is_named_where_nothing_can_be_fetched(server: Site, tmp_pa
 
 def test_hash_is_remembered_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[Path] = []
-    real = store._sha256
+    real = store.sha256_of
 
     def spy(path: Path) -> str:
         hashed.append(path)
         return real(path)
 
-    monkeypatch.setattr(store, "_sha256", spy)
+    monkeypatch.setattr(store, "sha256_of", spy)
     path = tmp_path / "tiny.pt"
     path.write_bytes(CONTENT)
     checkpoint = make_checkpoint()

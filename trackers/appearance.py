@@ -14,8 +14,7 @@ import torch
 
 from vos.distance import to_nearest
 from vos.evidence import recall
-from vos.models.features import FeatureMap
-from vos.models.tiny_vit import unit_cells
+from vos.models.features import FeatureMap, unit_cells
 
 # Cells that are kept of a view, and those that an object's own sums are made of.
 _VIEW, _OWN = 128, 256

@@ -12,10 +12,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from trackers.cotracker_online import HOW_TO_GET, LICENCE, CoTrackerOnline
-from trackers.points import Row, mask_box, move_box, on_mask, point_prompts, refilled
+from trackers.points import Row, move_box, on_mask, point_prompts, refilled
 from vos.models.features import Features
 from vos.paths import expanded
 from vos.types import Frame, FrameResult, Prompts
+from vos.windows import box_of
 
 
 class CoTrackerSettings(BaseModel):
@@ -256,9 +257,7 @@ class CoTrackerTracker:
     def _seeded(self, frame: Frame, mask: np.ndarray) -> _Object:
         """All points chosen anew."""
         none = np.zeros((self._settings.points + self._settings.background, 2), dtype=np.float32)
-        return self._begun(
-            frame, none, np.zeros(len(none), dtype=bool), mask, mask_box(mask), self._shots.number(frame)
-        )
+        return self._begun(frame, none, np.zeros(len(none), dtype=bool), mask, box_of(mask), self._shots.number(frame))
 
     def _begun(
         self, frame: Frame, points: np.ndarray, kept: np.ndarray, mask: np.ndarray, box: Any, seeded: int

@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from trackers.points import interior, mask_box, on_mask
+from trackers.points import interior, on_mask
 from vos.dense_flow import DenseFlow
 from vos.models.features import Features
 from vos.soft import LowLogits
 from vos.types import Frame, FrameResult, Prompts
+from vos.windows import box_of
 
 # Forth and back agree where |f + b|^2 <= 0.01 (|f|^2 + |b|^2) + 0.5 pixels^2 (Sundaram, Brox and Keutzer, 2010).
 _RELATIVE, _ABSOLUTE = 0.01, 0.5
@@ -100,7 +101,7 @@ class FlowTracker:
         boxes = np.full((n, 4), np.nan, dtype=np.float32)
         for row, object_id in enumerate(self._ids):
             mask, trusted, inside = self._carried(object_id, frame)
-            box = mask_box(mask)
+            box = box_of(mask)
             if box is None or np.count_nonzero(trusted) < max(1, settings.min_visible * np.count_nonzero(mask)):
                 continue
             here = np.flatnonzero(on_mask(trusted, inside))

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from trackers.points import Row, mask_box, move_box, on_mask, point_prompts, refilled
+from trackers.points import Row, move_box, on_mask, point_prompts, refilled
 from vos.models.features import Features
 from vos.types import Box, Frame, FrameResult, ObjectResult, Prompts
+from vos.windows import box_of
 
 # Variance of grey levels that is noise, not texture: patches that differ by no more are alike.
 _NOISE = 25.0
@@ -92,7 +93,7 @@ class KltTracker:
         self._count = 0
 
     def add(self, object_id: int, frame: Frame, features: Features, mask: np.ndarray) -> None:
-        self._objects[object_id] = self._seeded(self._grey(frame), mask, mask_box(mask))
+        self._objects[object_id] = self._seeded(self._grey(frame), mask, box_of(mask))
         self._located.pop(object_id, None)
 
     def locate(self, frame: Frame, features: Features) -> Prompts:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vos.models.features import FeatureMap, Features
 from vos.personalize import covered_cells, location_prior, target_embedding
 from vos.types import Box, Frame, FrameResult, Prompts
+from vos.windows import box_of
 
 
 class BoxOf(str, Enum):
@@ -67,8 +68,7 @@ class MatchingTracker:
         embedding = target_embedding(features.prior, cells)[None]
         earlier = self._embeddings.get(object_id)
         self._embeddings[object_id] = embedding if earlier is None else torch.cat([earlier.to(embedding), embedding])
-        ys, xs = np.nonzero(mask)
-        self._boxes[object_id] = (float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max()))
+        self._boxes[object_id] = box_of(mask)
 
     def locate(self, frame: Frame, features: Features) -> Prompts:
         k = self._settings.points

@@ -21,14 +21,12 @@ from trackers.memory_settings import MemorySettings
 from trackers.motion import Grid, Motion, Motions
 from vos.evidence import contrast
 from vos.hypotheses import prompts_of, regions, rivalled
-from vos.models.features import Features
+from vos.models.features import PLACES, Features
 from vos.soft import LowLogits
 from vos.types import Evidence, Frame, FrameResult, ObjectResult, Prompts
 
 # Logits are kept within these bounds, so that no frame can speak louder than the evidence of the next.
 _SURE = 6.0
-# Places of the decoder's logits to a cell of the embedding, along each axis.
-RATIO = 4
 # Of the largest area that an object has taken, what is left a frame later.
 _LARGEST_KEPT = 0.97
 # A mask holds its object in place wholly from this mean likeness on, and from an area of 1 / _HELD of the largest.
@@ -79,7 +77,7 @@ class MemoryTracker:
         self._apart: tuple[list[torch.Tensor], torch.Tensor] = [], torch.empty(0)
 
     def prepare(self, before: Frame, frame: Frame, features: Features) -> None:
-        self._motions.prepare(before, frame, Grid(features.image, RATIO))
+        self._motions.prepare(before, frame, Grid(features.image, PLACES))
 
     def add(self, object_id: int, frame: Frame, features: Features, mask: np.ndarray) -> None:
         seen = self._look(frame, features)
@@ -137,7 +135,7 @@ class MemoryTracker:
 
     def _look(self, frame: Frame, features: Features) -> _Seen:
         if self._seen is None or self._seen.frame is not frame:
-            cells, grid = Cells(features.image), Grid(features.image, RATIO)
+            cells, grid = Cells(features.image), Grid(features.image, PLACES)
             # A restored state does not know where frames are.
             self._objects = {i: known.to(cells.x.device) for i, known in self._objects.items()}
             self._seen, self._evidence = _Seen(frame, cells, grid), None
@@ -335,12 +333,12 @@ def _final_logits(result: FrameResult, object_id: int, shares: np.ndarray) -> np
     return np.clip(np.minimum(own, (4 * shares - 1) * _SURE), -_SURE, _SURE)
 
 
-def _on_grid(maps: torch.Tensor, cells: Cells, grid: Grid, ratio: int = RATIO) -> np.ndarray:
+def _on_grid(maps: torch.Tensor, cells: Cells, grid: Grid, ratio: int = PLACES) -> np.ndarray:
     """Maps of cells enlarged by `ratio`, float32 (N, h, w); nothing looks like the object in the padding."""
     (h, w), (n, _, _) = cells.size, maps.shape
-    whole = np.full((n, *(side * ratio // RATIO for side in grid.size)), -1, np.float32)
+    whole = np.full((n, *(side * ratio // PLACES for side in grid.size)), -1, np.float32)
     if ratio > 1:
         maps = F.interpolate(maps[:, None], (ratio * h, ratio * w), mode="bilinear", align_corners=False)[:, 0]
-    rows, columns = (-(-side * ratio // RATIO) for side in grid.covered)
+    rows, columns = (-(-side * ratio // PLACES) for side in grid.covered)
     whole[:, :rows, :columns] = maps[:, :rows, :columns].cpu().numpy()
     return whole

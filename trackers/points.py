@@ -16,6 +16,7 @@ from scipy.spatial.distance import cdist
 
 from vos.distance import to_nearest
 from vos.types import Box, Prompts
+from vos.windows import box_of, window_of
 
 # Pixels of a mask that are looked at: enough for the medoids of any shape, and few enough for all pairs.
 _CANDIDATES = 512
@@ -41,14 +42,6 @@ class Row:
     points: np.ndarray
     visible: np.ndarray
     box: Box | None
-
-
-def mask_box(mask: np.ndarray) -> Box | None:
-    """The box of a mask, bool (H, W): xyxy, inclusive; None where the mask is empty."""
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    if not columns.size:
-        return None
-    return float(columns[0]), float(rows[0]), float(columns[-1]), float(rows[-1])
 
 
 def medoids(mask: np.ndarray, count: int, fixed: np.ndarray = NONE) -> np.ndarray:
@@ -100,11 +93,9 @@ def interior(mask: np.ndarray, count: int) -> np.ndarray:
     Returns:
         float32 (K, 2), deepest first; K is `count`, or less where nothing of the mask is left to choose from.
     """
-    box = mask_box(mask)
-    if box is None:
-        return NONE
-    x0, y0, x1, y1 = map(int, box)
-    left = np.pad(mask[y0 : y1 + 1, x0 : x1 + 1].astype(np.uint8), 1)
+    window = window_of(mask)
+    y0, x0 = (side.start for side in window)
+    left = np.pad(mask[window].astype(np.uint8), 1)
     points = []
     for _ in range(count):
         depth = _squared_distance(left)
@@ -129,7 +120,7 @@ def around(mask: np.ndarray, count: int, fixed: np.ndarray = NONE) -> np.ndarray
     Returns:
         float32 (K, 2), none in the mask; fewer than `count` where the mask leaves no room in the frame.
     """
-    box = mask_box(mask)
+    box = box_of(mask)
     if box is None or not count:
         return NONE
     diagonal = float(np.hypot(box[2] - box[0] + 1, box[3] - box[1] + 1))
@@ -251,7 +242,7 @@ def _squared_distance(inside: np.ndarray) -> np.ndarray:
 
 def _sampled(mask: np.ndarray) -> np.ndarray:
     """At most about `_CANDIDATES` pixels of a mask, int64 (M, 2), xy: a regular grid laid over its box."""
-    box = mask_box(mask)
+    box = box_of(mask)
     if box is None:
         return np.zeros((0, 2), dtype=np.int64)
     x0, y0, x1, y1 = map(int, box)

@@ -21,8 +21,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+from scipy.special import expit
 
 from vos.distance import to_nearest
+from vos.windows import window_of
 
 # Gaussians around a place with which its colour is compared, the first ones also for gradients, in places.
 _SURROUNDINGS, _GRADIENTS = (0.6, 1.5, 3.8), 2
@@ -99,7 +101,7 @@ class Looks:
             also: bool (h, w), places that the object is known to have, whatever the answer says.
         """
         inside = answer > 0 if also is None else (answer > 0) | also
-        window, wide = (_around(inside, reach) for reach in (_REACH, _REACH + round(2 * _SMOOTHED[-1])))
+        window, wide = (window_of(inside, reach) for reach in (_REACH, _REACH + round(2 * _SMOOTHED[-1])))
         near = to_nearest(inside[window]) <= _REACH
         # Blurred over more than the window, so that its edges do not show.
         limited = np.clip(answer[wide], -_LIMIT, _LIMIT)
@@ -235,7 +237,7 @@ def _centres(points: torch.Tensor, count: int) -> torch.Tensor:
 
 def _probability(logits: np.ndarray) -> np.ndarray:
     """float32, any shape, of logits within +-8 or taken as that."""
-    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -_LIMIT, _LIMIT))), dtype=np.float32)
+    return np.asarray(expit(np.clip(logits, -_LIMIT, _LIMIT)), dtype=np.float32)
 
 
 def _blurred(maps: np.ndarray, sigma: float) -> np.ndarray:
@@ -246,13 +248,3 @@ def _blurred(maps: np.ndarray, sigma: float) -> np.ndarray:
         return cv2.GaussianBlur(maps, (0, 0), sigma)
     small = cv2.resize(maps, (max(1, w // step), max(1, h // step)), interpolation=cv2.INTER_AREA)
     return cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma / step), (w, h), interpolation=cv2.INTER_LINEAR)
-
-
-def _around(inside: np.ndarray, reach: int) -> tuple[slice, slice]:
-    """Rows and columns of a bool (h, w), not empty, that hold all of it, and `reach` more on each side."""
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    y, x = (
-        slice(max(0, int(hit[0]) - reach), min(size, int(hit[-1]) + 1 + reach))
-        for hit, size in zip((rows, columns), inside.shape, strict=True)
-    )
-    return y, x

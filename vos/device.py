@@ -18,20 +18,23 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         DeviceError: not a device's name, or a device that is not there.
     """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if count else "cpu"
+    kind, _, index = name.partition(":")
+    if kind == "cuda" and (not index or index.isdecimal()):
+        # Which one is current differs from thread to thread, and torch reads 256 as 0.
+        number = int(index) if index else torch.cuda.current_device() if count else 0
+        if number < count:
+            return torch.device("cuda", number)
+        found = f"{count} CUDA device{'s' if count != 1 else ''} (0 to {count - 1})" if count else "no CUDA device"
+        raise DeviceError(f"device '{name}' is not there: found {found}; use --device auto or cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise DeviceError(f"unknown device '{name}'; use auto, cpu, cuda, cuda:N or mps") from error
     if device.type == "cpu":
         return device
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) < count:
-            return device
-        found = f"{count} CUDA device{'s' if count != 1 else ''} (0 to {count - 1})" if count else "no CUDA device"
-        raise DeviceError(f"device '{name}' is not there: found {found}; use --device auto or cpu")
     if device.type == "mps" and torch.backends.mps.is_available():
         return device
     raise DeviceError(f"device '{name}' is not there or not supported; use auto, cpu, cuda, cuda:N or mps")
@@ -56,12 +59,14 @@ def frame_errors(frame: Frame, device: torch.device) -> Iterator[None]:
         DeviceError: out of memory.
         SourceError: it is longer than OpenCV's `remap` takes.
     """
+    h, w = frame.size
     try:
         yield
     except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise _full(frame, "cpu") from error
         if "SHRT_MAX" not in str(error):
             raise
-        h, w = frame.size
         raise SourceError(
             f"frame {frame.index} is {w}x{h}, and 32766 pixels along a side are the most for this tracker, or for "
             "keyframes; track in a smaller picture (max_size), or with the preset best"
@@ -70,11 +75,15 @@ def frame_errors(frame: Frame, device: torch.device) -> Iterator[None]:
         full = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
         if not full:
             raise
-        h, w = frame.size
-        raise DeviceError(
-            f"out of memory on {device} at frame {frame.index} ({w}x{h}); track fewer objects at a time or smaller "
-            "frames, or use another device"
-        ) from error
+        raise _full(frame, device) from error
+
+
+def _full(frame: Frame, device: torch.device | str) -> DeviceError:
+    h, w = frame.size
+    return DeviceError(
+        f"out of memory on {device} at frame {frame.index} ({w}x{h}); track fewer objects at a time or smaller "
+        "frames, or use another device"
+    )
 
 
 class SideStreams:

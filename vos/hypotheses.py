@@ -15,12 +15,14 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+from scipy.special import expit
 
 from vos.distance import to_nearest
 from vos.evidence import Choice
 from vos.models.decoder import Window
 from vos.models.features import FeatureMap
 from vos.types import Evidence, Prompts
+from vos.windows import window_of
 
 # Points per hypothesis, and the pixels by which its box is grown.
 _POINTS, _MARGIN = 3, 3.0
@@ -86,7 +88,7 @@ def hypotheses(evidence: Evidence, prompts: Prompts, image: FeatureMap) -> Hypot
             masks.append(np.clip(belief, -_MASK_LIMIT, _MASK_LIMIT))
             owners.append(row)
         if moved.any() and (region & moved).sum() <= _ALIKE * (region | moved).sum():
-            asked.append(_Asked(_box(moved), _points(moved, _sigmoid(carried))))
+            asked.append(_Asked(_box(moved), _points(moved, expit(carried))))
             masks.append(np.clip(_CARRIED_GAIN * carried, -_MASK_LIMIT, _MASK_LIMIT))
             owners.append(row)
     return _asking(asked, masks, owners, evidence, image)
@@ -97,7 +99,7 @@ def prompts_of(evidence: Evidence, image: FeatureMap) -> Prompts:
     asked = []
     for belief, region, carried in zip(evidence.belief, evidence.region, evidence.carried, strict=True):
         place, weight = (region, belief) if region.any() else (carried > 0, carried)
-        asked.append(_Asked(_box(place), _points(place, _sigmoid(weight))) if place.any() else None)
+        asked.append(_Asked(_box(place), _points(place, expit(weight))) if place.any() else None)
     found = _on_frame(asked, evidence, image)
     return Prompts(found.points, found.labels, found.boxes, evidence)
 
@@ -124,7 +126,7 @@ def of_others(maps: np.ndarray) -> np.ndarray:
 
 def regions(belief: np.ndarray, carried: np.ndarray) -> np.ndarray:
     """The places that each belief speaks for, in parts that weigh enough: `Evidence.region`, bool (N, h, w)."""
-    return np.stack([_region(_sigmoid(own), _sigmoid(last)) for own, last in zip(belief, carried, strict=True)])
+    return np.stack([_region(expit(own), expit(last)) for own, last in zip(belief, carried, strict=True)])
 
 
 def remainders(evidence: Evidence, chosen: Sequence[Choice], image: FeatureMap) -> Hypotheses:
@@ -139,15 +141,11 @@ def remainders(evidence: Evidence, chosen: Sequence[Choice], image: FeatureMap) 
         areas = numbers[1:count, cv2.CC_STAT_AREA]
         if areas.size and areas.max() >= max(_REST_PLACES, _REST_SHARE * answer.sum()):
             rest = parts == 1 + areas.argmax()
-            asked.append(_Asked(_box(rest), _points(rest, _sigmoid(belief))))
+            asked.append(_Asked(_box(rest), _points(rest, expit(belief))))
             around = np.where(_grown(rest, _REST_AROUND), belief, -_MASK_LIMIT)
             masks.append(np.clip(around, -_MASK_LIMIT, _MASK_LIMIT).astype(np.float32))
             owners.append(row)
     return _asking(asked, masks, owners, evidence, image)
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return np.asarray(1 / (1 + np.exp(-x)), dtype=np.float32)
 
 
 def _grown(mask: np.ndarray, places: int) -> np.ndarray:
@@ -159,33 +157,26 @@ def _grown(mask: np.ndarray, places: int) -> np.ndarray:
 def _region(probability: np.ndarray, last: np.ndarray) -> np.ndarray:
     """The places of an object, bool (h, w): more likely than not, in parts that weigh enough."""
     likely = probability > 0.5
-    window = _window_of(likely)
+    window, region = window_of(likely), np.zeros_like(likely)
+    if not likely[window].size:
+        return region
     count, parts = cv2.connectedComponents(likely[window].astype(np.uint8), connectivity=8)
     weight = probability[window] * (_ANYWHERE + last[window])
     weights = np.bincount(parts.ravel(), weight.ravel(), minlength=count)
     weights[0] = 0
-    region = np.zeros_like(likely)
     region[window] = ((weights >= _LIGHTEST * weights.max()) & (weights > 0))[parts]
     return region
 
 
-def _window_of(region: np.ndarray) -> tuple[slice, slice]:
-    """The smallest window, rows and columns, around a region, bool (h, w); the first place if it is empty."""
-    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
-    if not rows.size:
-        return slice(1), slice(1)
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-
-
 def _box(region: np.ndarray) -> np.ndarray:
     """Edges of a region, bool (h, w), not empty, in places: x0, y0, x1, y1, from the grid's corner."""
-    y, x = _window_of(region)
+    y, x = window_of(region)
     return np.array([x.start, y.start, x.stop, y.stop], dtype=np.float64)
 
 
 def _points(region: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Middles of up to `_POINTS` places deep inside a region, not close together, where it weighs much: (P, 2), xy."""
-    window = _window_of(region)
+    window = window_of(region)
     left, weight = np.pad(region[window], 1), np.pad(weight[window], 1)
     corner = np.array([window[1].start, window[0].start]) - 0.5
     points: list[np.ndarray] = []

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from vos.types import ObjectResult, State
+from vos.windows import box_of
 
 
 class ObjectTable:
@@ -65,10 +66,8 @@ class ObjectTable:
 def measure(index_map: np.ndarray, object_id: int, score: float, uncertain_below: float, given: bool) -> ObjectResult:
     """An object's result from the final map, uint8 (H, W): its state, score (cut to 0 to 1), box and area."""
     mask = index_map == object_id
-    columns = np.flatnonzero(mask.any(axis=0))
-    if columns.size == 0:
+    box = box_of(mask)
+    if box is None:
         return ObjectResult(object_id, State.ABSENT, 0.0, None, 0, given)
-    rows = np.flatnonzero(mask.any(axis=1))
-    box = (float(columns[0]), float(rows[0]), float(columns[-1]), float(rows[-1]))
     state = State.VISIBLE if score >= uncertain_below else State.UNCERTAIN
     return ObjectResult(object_id, state, min(max(score, 0.0), 1.0), box, int(np.count_nonzero(mask)), given)

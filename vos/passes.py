@@ -26,6 +26,7 @@ from vos.settings import Settings
 from vos.timing import StageTimes
 from vos.tracking import PreparesAhead, Tracker, latency, restore_tracker, tell_ahead, tracker_state
 from vos.types import Frame, FrameResult, ObjectResult, Prompts
+from vos.windows import box_of
 
 
 class _Followed(NamedTuple):
@@ -307,8 +308,7 @@ def _or_own_box(prompts: Prompts, masks: Sequence[np.ndarray]) -> Prompts:
     """Prompts on the reference frame; where the tracker has none for an object, the box of its mask, bool (H, W)."""
     boxes = prompts.boxes.copy()
     for row in np.flatnonzero(~prompts.active).tolist():
-        ys, xs = np.nonzero(masks[row])
-        boxes[row] = xs.min(), ys.min(), xs.max(), ys.max()
+        boxes[row] = box_of(masks[row])
     return prompts.with_boxes(boxes)
 
 

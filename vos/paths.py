@@ -1,9 +1,17 @@
-"""Paths as people write them."""
+"""Paths as people write them, and image files among others."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+
+# fmt: off
+IMAGE_SUFFIXES = frozenset({
+    ".avif", ".bmp", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
+    ".tga", ".tif", ".tiff", ".webp",
+})
+# fmt: on
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
@@ -12,3 +20,14 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def natural_key(path: Path) -> tuple[list[list[str | int]], str]:
+    """Sort key under which img2 comes before img10, and a/9 before b/1."""
+    parts = [re.split(r"(\d+)", part.casefold()) for part in path.parts]
+    return [[int(piece) if i % 2 else piece for i, piece in enumerate(part)] for part in parts], str(path)
+
+
+def is_image_name(path: Path) -> bool:
+    """Whether a file is an image by its suffix. Hidden ones are none: other programs keep something else in them."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")

@@ -11,7 +11,7 @@ the frames between them (`vos.keyframes`).
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from vos.models.features import Features
 from vos.models.load import Models, load_models
 from vos.passes import VideoPass
 from vos.references import ReferencePlan, as_references
-from vos.settings import DEFAULT_PRESET, Settings, load_settings
+from vos.settings import DEFAULT_PRESET, Changes, Settings, load_settings
 from vos.tracking import check_trackers, make_tracker, with_following
 from vos.types import Frame, FrameResult
 from vos.video import open_source, prefetch
@@ -41,7 +41,7 @@ def track(
     references: Any,
     *,
     preset: str | Path = DEFAULT_PRESET,
-    overrides: Mapping[str, Any] | Iterable[str | tuple[str, Any]] = (),
+    overrides: Changes = (),
     both_ways: bool = False,
 ) -> Iterator[FrameResult]:
     """Track objects through a video: one result per frame, as soon as it is known.
@@ -61,7 +61,8 @@ def track(
         goes both ways).
 
     Raises:
-        VosError: bad input. What does not depend on later frames is checked before the first result.
+        VosError: bad input. What does not depend on later frames is checked before the first result; that a source of
+            unknown length ended before a reference is told after the last.
     """
     settings = load_settings(preset, overrides)
     check_trackers(settings.tracker.parts)
@@ -72,13 +73,24 @@ def track(
         again = reopening(source, opened) if both_ways else None
         tracker = VideoTracker(settings, load_models(settings, fetch))
         if again is None:
-            yield from tracker.run(opened, plan)
+            yield from _all_reached(tracker.run(opened, plan), plan)
             return
         with Backwards(plan, again, opened.reading) as before:
             for _ in before.find(lambda frames: tracker.run(frames, plan)):
                 pass
-            for result in tracker.run(opened, plan):
+            for result in _all_reached(tracker.run(opened, plan), plan):
                 yield before.join(result)
+
+
+def _all_reached(run: Generator[FrameResult, None, None], plan: ReferencePlan) -> Iterator[FrameResult]:
+    """The results, and after the last of them the error that references lie beyond it, if they do."""
+    count = 0
+    with closing(run) as results:
+        for result in results:
+            count = result.frame.index + 1
+            yield result
+    if plan.beyond(count):
+        raise plan.never_reached(count)
 
 
 class VideoTracker:

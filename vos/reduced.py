@@ -19,7 +19,7 @@ from vos.objects import measure
 from vos.references import BoxPrompt, Click, MaskReference, Reference, ReferencePlan
 from vos.soft import LowLogits
 from vos.types import Frame, FrameResult, State
-from vos.video import Source
+from vos.video.prefetch import source_of
 
 if TYPE_CHECKING:
     from vos.passes import VideoPass
@@ -50,7 +50,7 @@ class _Reduced(Iterator[Frame]):
     """Frames made smaller, and the originals of those that are not answered yet."""
 
     def __init__(self, frames: Iterable[Frame], size: tuple[int, int]) -> None:
-        self.source = frames if isinstance(frames, Source) else getattr(frames, "source", None)
+        self.source = source_of(frames)
         self.originals: deque[Frame] = deque()
         self._frames = iter(frames)
         self._size = size

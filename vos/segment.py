@@ -73,13 +73,9 @@ class Segmenter:
         self._samples: dict[int, Samples] = {}
         self._corrections: dict[int, Correction] = {}
 
-    @property
-    def scale_weights(self) -> dict[int, np.ndarray]:
-        """Per object id the fitted mix of the three scales, float64 (3,)."""
-        return dict(self._weights)
-
     def state(self) -> dict[str, Any]:
-        """What was learnt, as plain data."""
+        """What was learnt, as plain data by object id: the fitted mix of the three scales, float64 (3,), and what
+        corrections need."""
         return {
             "scale_weights": {str(object_id): weights for object_id, weights in self._weights.items()},
             "samples": {str(object_id): asdict(samples) for object_id, samples in self._samples.items()},

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, get_args
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
@@ -20,6 +21,8 @@ from vos.paths import expanded
 from vos.tracking import known_trackers, tracker_class, tracker_parts
 
 DEFAULT_PRESET = "best"
+# Changes to single settings, as `load_settings` takes them.
+Changes = Mapping[str, Any] | Iterable[str | tuple[str, Any]]
 
 Model = Literal["mobile_sam", "sam_vit_b", "sam_vit_l", "sam_vit_h"]
 FeatureSource = Literal[
@@ -110,7 +113,8 @@ class TrackerSettings(BaseModel):
                 raise SettingsError(
                     f"unknown setting 'tracker.{key}'; valid in tracker: {_listed(['name', *known_trackers()])}"
                 )
-            read[key] = _validated(tracker_class(key).Settings, read[key] or {}, f"tracker.{key}")
+            given = {} if read[key] is None else read[key]
+            read[key] = _validated(tracker_class(key).Settings, given, f"tracker.{key}")
         return read
 
     @property
@@ -208,9 +212,7 @@ def preset_description(name: str) -> str:
     return str(_read_preset(name).get("description", ""))
 
 
-def load_settings(
-    preset: str | Path = DEFAULT_PRESET, overrides: Mapping[str, Any] | Iterable[str | tuple[str, Any]] = ()
-) -> Settings:
+def load_settings(preset: str | Path = DEFAULT_PRESET, overrides: Changes = ()) -> Settings:
     """Settings of a preset with single settings changed.
 
     Args:
@@ -264,8 +266,8 @@ def _describe(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, s
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from _describe(kind, f"{prefix}{key}.")
             continue
-        default = field.default.value if isinstance(field.default, Enum) else field.default
-        default = "(required)" if field.is_required() else default
+        default = "(required)" if field.is_required() else field.get_default(call_default_factory=True)
+        default = default.value if isinstance(default, Enum) else default
         yield (
             f"{prefix}{key}",
             _kind(kind),
@@ -279,6 +281,8 @@ def _kind(kind: Any) -> str:
         return " | ".join(str(choice.value) for choice in kind)
     if isinstance(kind, type):
         return {"Path": "path", "str": "text"}.get(kind.__name__, kind.__name__)
+    if get_origin(kind) not in (Literal, Union, UnionType):
+        return str(kind)
     return " | ".join(
         _kind(arg)
         if isinstance(arg, type) and arg is not type(None)
@@ -290,9 +294,9 @@ def _kind(kind: Any) -> str:
 def _read_preset(name: str) -> dict[str, Any]:
     if name in preset_names():
         text, where = files("vos.configs").joinpath(f"{name}.yaml").read_text(encoding="utf-8"), f"preset {name}"
-    elif name.endswith((".yaml", ".yml")) and Path(name).is_file():
+    elif name.endswith((".yaml", ".yml")) and expanded(name).is_file():
         try:
-            text, where = Path(name).read_text(encoding="utf-8"), name
+            text, where = expanded(name).read_text(encoding="utf-8"), name
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
             raise SettingsError(f"{name}: cannot be read: {reason}") from error

@@ -123,7 +123,7 @@ def test_a_table_of_jobs(track: Callable[..., Ended], loads: list[str], shots: P
     table.write_text(
         "source, ref, click, box, out\n"
         "shots/b.mp4, shots/b.png,,, first\n"
-        'shots/b.mp4,,"30,40:4; -120,60:4","0:100,44,130,70:9",\n'
+        'shots/b.mp4,,"30,40.0000001:4; -120,60:4","0:100.123456,44,130,70:9",\n'
         "\n"
         "shots/stills,,,,\n"
         "shots/none.mp4,shots/b.png,,,\n",
@@ -135,7 +135,11 @@ def test_a_table_of_jobs(track: Callable[..., Ended], loads: list[str], shots: P
     assert finished(tmp_path / "out") == {"b-2": 3, "first": 3, "stills": 3}
     record = json.loads((tmp_path / "out/b-2/track.json").read_text())
     assert [o["id"] for o in record["frames"][0]["objects"]] == [4, 9]
-    assert record["references"] == ["--click 0:30,40:4", "--click -0:120,60:4", "--box 0:100,44,130,70:9"]
+    assert record["references"] == [
+        "--click 0:30,40.0000001:4",
+        "--click -0:120,60:4",
+        "--box 0:100.123456,44,130,70:9",
+    ]
     assert "4 jobs: 3 done, 1 failed" in ended.out
     assert f"failed: {tmp_path / 'shots/none.mp4'}: " in ended.out
 

@@ -28,7 +28,6 @@ from eval.compare_page import write_page
 from eval.compare_report import COLUMNS, Comparison
 from eval.continuity import Continuity, ContinuityCounter
 from eval.davis import Dataset, Task, open_dataset
-from eval.options import Changes
 from eval.run import Progress, run_dataset
 from eval.scoring import score_dataset
 from eval.side_by_side import write_side_by_side
@@ -37,6 +36,7 @@ from tests.eval.data import Maps, drawn_truth, rectangles, shifted, write_datase
 from vos.errors import EvaluationError, OutputError, SettingsError, WeightsError
 from vos.references import FrameReferences
 from vos.results.lock import alone
+from vos.settings import Changes
 from vos.timing import StageTimes
 from vos.types import Frame, FrameResult
 
@@ -66,6 +66,10 @@ class FakePass:
         self._log = log
         self._fail_at = fail_at
         self._maps: Maps = []
+        self.every = 1
+
+    def needs(self, frame: Frame, given: FrameReferences) -> bool:
+        return frame.index % self.every == 0
 
     def step(
         self, frame: Frame, given: FrameReferences, features: int | None, upcoming: tuple[Frame, ...]
@@ -155,6 +159,22 @@ def test_a_preset_that_looks_ahead_is_shown_the_frames_it_wants(bench: Bench) ->
     for runs in found.values():
         assert runs["late"].score.j == runs["right"].score.j == 1.0
         assert runs["late"].cost.frames == 9
+
+
+def test_what_a_preset_does_not_need_is_not_encoded_for_it(bench: Bench) -> None:
+    entry = bench.entry("right", bench.one, bench.truth)
+
+    def begin() -> FakePass:
+        entry.begin()
+        bench.passes[-1].every = 4
+        return bench.passes[-1]
+
+    sparse = Entry(entry.name, entry.facts, entry.encode, begin)
+    other = bench.entry("other", bench.two, bench.truth)
+    for runs in dict(compare(bench.dataset, [sparse, other], bench.out)).values():
+        assert runs["right"].score.j == 1.0
+    assert bench.one.calls == [0, 4, 8, 0, 4, 8]
+    assert bench.two.calls == [*range(9), *range(9)]
 
 
 def test_scores_are_those_of_the_masks_on_disk(bench: Bench) -> None:

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from eval.davis import Task, missing_frames, open_dataset, read_result
+from eval.run import image_names
 from eval.scoring import score_dataset, score_sequence
-from tests.eval.data import rectangles, write_dataset, write_png, write_results
+from tests.eval.data import drawn_truth, rectangles, write_dataset, write_png, write_results
 from vos.errors import EvaluationError
 
 TRUTH = {
@@ -254,3 +255,12 @@ def test_frames_are_in_natural_order(tmp_path: Path) -> None:
     (tmp_path / "ImageSets" / "2016").mkdir(parents=True)
     (tmp_path / "ImageSets" / "2016" / "val.txt").write_text("ants")
     assert open_dataset(tmp_path, year=2016).sequence("ants").frames == ("8", "9", "10", "11", "12")
+
+
+def test_hidden_files_are_no_frames(tmp_path: Path) -> None:
+    """Other systems put some beside the images that they copy."""
+    root = write_dataset(tmp_path, drawn_truth(), images=True)
+    for path in root.glob("*/480p/*/00000.*"):
+        path.with_name(f"._{path.name}").write_bytes(b"of another system")
+    sequence = open_dataset(root).sequence("pair")
+    assert sequence.frames == image_names(sequence) == tuple(f"{t:05d}" for t in range(9))

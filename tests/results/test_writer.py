@@ -348,6 +348,41 @@ def test_an_unexpected_failure_reaches_the_caller_and_nothing_hangs(
     assert (summary.frames, summary.complete, summary.error) == (0, False, "ZeroDivisionError: a bug")
 
 
+def test_a_disk_that_takes_no_more_changes_is_told_and_nothing_hangs(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that the system remounts read-only, or that is pulled out."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    writer = writer_for(tmp_path, source, save=["masks"])
+    given = results(40)
+    writer.write(next(given))
+    while not (tmp_path / "masks/00000.png").exists():
+        time.sleep(0.01)
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "open", refuse, raising=False)
+        patched.setattr(Path, "unlink", refuse)
+        with pytest.raises(OutputError, match=r"frame 1 cannot be written: Read-only file system; all 1 frames before"):
+            for result in given:
+                writer.write(result)
+        assert writer.close().frames == 1
+
+
+def test_a_failure_at_the_end_that_nobody_thought_of_reaches_the_caller(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    writer = writer_for(tmp_path, source, save=["masks"])
+    writer.write(next(results(1)))
+    monkeypatch.setattr(files.Reserve, "release", broken)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        writer.close()
+
+
 def test_a_failure_seen_only_at_the_end_is_raised_by_close(
     tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,11 +16,11 @@ from hypothesis.extra.numpy import arrays
 from tests.trackers.scenes import result, texture
 from trackers.appearance import Cells, Sums, likeness, ridge, solve
 from trackers.belief import belief, rivals
-from trackers.memory import RATIO, MemoryTracker
+from trackers.memory import MemoryTracker
 from trackers.memory_settings import MemorySettings
 from trackers.motion import Flow, Grid, Motion
 from vos.evidence import recall
-from vos.models.features import FeatureMap, Features
+from vos.models.features import PLACES, FeatureMap, Features
 from vos.results.plain import pack, unpack
 from vos.types import Evidence, Frame, FrameResult
 
@@ -274,7 +274,7 @@ def test_what_has_long_been_seen_beside_an_object_is_another_though_all_of_the_o
 
 def test_another_object_keeps_its_place_and_where_it_leaves_may_be_what_is_this_ones() -> None:
     tracker, (_, features, mask) = _started(), _scene(1)
-    grid = Grid(features.image, RATIO)
+    grid = Grid(features.image, PLACES)
     (known,) = tracker._objects.values()
     beside = np.zeros(grid.size, bool)
     beside[: SIZE[0] // 2, : SIZE[1] // 2] = _places(np.roll(mask, 40, axis=1))
@@ -491,7 +491,7 @@ def test_what_an_answer_has_beyond_belief_is_not_carried_with_it() -> None:
     tracker.update(result(frame, {1: mask, 2: other}))
     frame, features, mask = _scene(1)
     believed = _evidence(tracker, frame, features).belief
-    sure = (believed[0] > 1) & (believed[1] < -1) & (Grid(features.image, RATIO).shares(mask) > 0.9)
+    sure = (believed[0] > 1) & (believed[1] < -1) & (Grid(features.image, PLACES).shares(mask) > 0.9)
     assert sure.sum() > 10
     tracker.update(result(frame, {1: np.zeros_like(mask), 2: other | mask}))
     first, second = (known.logits for known in tracker._objects.values())
@@ -508,7 +508,7 @@ def test_cells_that_show_the_frame_in_part_know_what_is_in_them(low: int, wide: 
     assert image.covered_size == (6, 8)
     mask = np.zeros(size, bool)
     mask[16 * 5 :, 32:64] = True
-    grid = Grid(image, RATIO)
+    grid = Grid(image, PLACES)
     shares = grid.averaged(grid.shares(mask), image.covered_size)
     whole = np.zeros((6, 8), np.float32)
     whole[5, 2:4] = 1

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import cdist
 
-from trackers.points import around, interior, mask_box, medoids, on_mask
+from trackers.points import around, interior, medoids, on_mask
+from vos.windows import box_of
 
 masks = arrays(np.bool_, st.tuples(st.integers(1, 30), st.integers(1, 30)))
 
@@ -116,7 +117,7 @@ def test_there_is_no_room_around_a_full_frame() -> None:
 
 @given(masks)
 def test_box_and_pixels(mask: np.ndarray) -> None:
-    box = mask_box(mask)
+    box = box_of(mask)
     ys, xs = np.nonzero(mask)
     assert box == ((xs.min(), ys.min(), xs.max(), ys.max()) if len(xs) else None)
 

@@ -14,10 +14,9 @@ import typer
 from vos.cli.console import printable, stderr
 from vos.cli.report import tell
 from vos.errors import ReferenceInputError, SourceError, VosError
-from vos.paths import expanded
+from vos.paths import IMAGE_SUFFIXES, expanded, is_image_name, natural_key
 from vos.results import KINDS
 from vos.results.kinds import targets
-from vos.video.images import IMAGE_SUFFIXES, natural_key
 
 FAILED = 1
 # fmt: off
@@ -162,7 +161,7 @@ def _videos_of(path: Path) -> list[Path]:
         folders = [p for p in found if p.is_dir() and _holds_images(p)]
         # An image beside a folder of its name is that one's mask.
         named = {p.name for p in folders}
-        images = [p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file() and p.stem not in named]
+        images = [p for p in found if is_image_name(p) and p.is_file() and p.stem not in named]
         return [] if images and not videos else sorted([*videos, *folders], key=natural_key)
     except OSError:
         return []  # opening it as a source says what is wrong
@@ -178,7 +177,7 @@ def _is_video(path: Path) -> bool:
 
 
 def _holds_images(folder: Path) -> bool:
-    return any(p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") for p in folder.iterdir())
+    return any(is_image_name(p) for p in folder.iterdir())
 
 
 def _names(sources: Iterable[Path]) -> list[str]:

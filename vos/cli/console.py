@@ -44,10 +44,12 @@ def printable(text: str) -> str:
     return "".join(map(shown, text))
 
 
-for _stream in (sys.stdout, sys.stderr):
-    # A file name may hold what the terminal's encoding cannot show.
-    if isinstance(_stream, TextIOWrapper):
-        _stream.reconfigure(errors="backslashreplace")
+def show_all_characters() -> None:
+    """What the terminal's encoding cannot show, as a file name may hold, is escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
 
 # Names of files are no codes of emojis.
 stdout = _Console(highlight=False, soft_wrap=True, emoji=False)

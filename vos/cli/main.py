@@ -10,7 +10,7 @@ import typer
 
 from vos.cli import demo, export, presets, track, trackers, weights
 from vos.cli.allocation import share_freed_memory
-from vos.cli.console import let_go, printable, stderr, stdout
+from vos.cli.console import let_go, printable, show_all_characters, stderr, stdout
 from vos.cli.report import system_error
 from vos.cli.stopping import STOPPED, Stopped, stoppable
 from vos.errors import VosError
@@ -52,12 +52,14 @@ app.add_typer(weights.app, name="weights")
 for _point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
     try:
         _point.load()(app)
-    except ImportError as _error:
-        stderr.print(f"vos: warning: command '{_point.name}' is left out: {_error}", markup=False)
+    except Exception as _error:  # whatever somebody else's module does
+        _why = f"{type(_error).__name__}: {_error}"
+        stderr.print(printable(f"vos: warning: command '{_point.name}' is left out: {_why}"), markup=False)
 
 
 def main() -> None:
     """Run the command line: bad input is one line on stderr and exit code 2, Ctrl-C is exit code 130."""
+    show_all_characters()
     share_freed_memory()
     try:
         with stoppable():

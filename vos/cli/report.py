@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import numpy as np
+
 from vos.cli.console import FrameProgress, duration, printable, stdout
 from vos.references import Click, MaskReference, Reference, ReferencePlan, describe
 from vos.results import Span, Summary
@@ -40,9 +42,14 @@ def as_option(reference: Reference) -> str:
         return f"--ref {reference.frame}:{reference.source}{own}"
     if isinstance(reference, Click):
         sign = "" if reference.positive else "-"
-        return f"--click {sign}{reference.frame}:{reference.x:g},{reference.y:g}:{reference.id}"
-    corners = ",".join(f"{value:g}" for value in (reference.x0, reference.y0, reference.x1, reference.y1))
+        return f"--click {sign}{reference.frame}:{_number(reference.x)},{_number(reference.y)}:{reference.id}"
+    corners = ",".join(map(_number, (reference.x0, reference.y0, reference.x1, reference.y1)))
     return f"--box {reference.frame}:{corners}:{reference.id}"
+
+
+def _number(value: float) -> str:
+    """All of its digits, and no exponent, which options do not take."""
+    return np.format_float_positional(value, trim="-")
 
 
 def ended(summary: Summary, progress: FrameProgress) -> list[str]:

@@ -49,8 +49,15 @@ class Session:
 
     @property
     def record(self) -> dict[str, Any]:
-        """Every setting, as plain data."""
-        return {"preset": self.preset, **self.settings.model_dump(mode="json"), "device": str(self.device)}
+        """Every setting, as plain data; device and precision as they are here."""
+        from vos.device import resolve_precision
+
+        return {
+            "preset": self.preset,
+            **self.settings.model_dump(mode="json"),
+            "device": str(self.device),
+            "precision": resolve_precision(self.settings.precision, self.device),
+        }
 
     def describe(self) -> str:
         """One line for people."""

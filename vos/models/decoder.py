@@ -22,7 +22,7 @@ from torch import nn
 from vos.models import attention
 from vos.models.attention import SharedMap
 from vos.models.dense import through_onednn
-from vos.models.features import FeatureMap
+from vos.models.features import PLACES, FeatureMap
 from vos.models.recorded import Recorded
 from vos.types import Candidates, Prompts
 
@@ -97,7 +97,7 @@ class BatchedDecoder:
     def mask_size(self, image: FeatureMap) -> tuple[int, int]:
         """(h, w) of the low-resolution logits on a frame, padding included."""
         h, w = image.grid_size
-        return 4 * h, 4 * w
+        return PLACES * h, PLACES * w
 
     @torch.inference_mode()
     def decode(
@@ -198,7 +198,7 @@ class BatchedDecoder:
         scores, kernels = self._heads(hidden)
         logits = _unshuffled(self._upscale(cells) @ kernels[:, None], (h, w)).float()
         top, bottom, left, right = (4 * bounds).T[..., None]
-        y, x = torch.arange(4 * h, device=kind.device), torch.arange(4 * w, device=kind.device)
+        y, x = (torch.arange(PLACES * side, device=kind.device) for side in (h, w))
         rows, columns = (top <= y) & (y < bottom), (left <= x) & (x < right)
         inside = (rows[:, :, None] & columns[:, None])[:, None]
         return torch.where(inside, logits, _OUTSIDE), scores.float()
@@ -360,4 +360,4 @@ def _unshuffled(x: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     n, _, _, k = x.shape
     h, w = grid
     x = x.view(n, h, w, 2, 2, 2, 2, k).permute(0, 7, 1, 3, 5, 2, 4, 6)
-    return x.reshape(n, k, 4 * h, 4 * w)
+    return x.reshape(n, k, PLACES * h, PLACES * w)

@@ -34,16 +34,11 @@ _TIMM_NAMES = {
 }
 
 
-def known_dinov2() -> tuple[str, ...]:
-    """Names that `DinoV2.load` takes."""
-    return tuple(_TIMM_NAMES)
-
-
 class DinoV2:
     """A frozen DINOv2 that embeds whole frames.
 
     Args:
-        name: one of `known_dinov2()`.
+        name: one of `vos.settings.FeatureSource`, but `sam`.
         model: timm's vision transformer, weights loaded.
         device: where to run.
     """

@@ -11,6 +11,9 @@ import torch.nn.functional as F
 
 from vos.resample import enlargement
 
+# Places of the decoder's logits to a cell of the segmenter's embedding, along each axis.
+PLACES = 4
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureMap:
@@ -122,3 +125,9 @@ class Features:
     image: FeatureMap
     prior: FeatureMap
     detail: np.ndarray | None = None
+
+
+def unit_cells(x: torch.Tensor) -> torch.Tensor:
+    """Features (B, C, h, w) with every cell's channels centred and of unit length, float32."""
+    x = x.float()
+    return F.normalize(x - x.mean(dim=1, keepdim=True), dim=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from vos.models.features import Features
 from vos.models.sam import SegmentAnything
 from vos.settings import Settings
 from vos.types import Frame
+from vos.weights.store import sha256_of
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ def _cache(settings: Settings, checkpoint: Path, how: str) -> EmbeddingCache | N
         return None
     if not checkpoint.is_file():
         return None  # loading the model says what is wrong
-    weights = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     return EmbeddingCache(
-        settings.cache_embeddings, f"{settings.model} {weights} {how}", int(settings.cache_limit_gb * 1e9)
+        settings.cache_embeddings,
+        f"{settings.model} {sha256_of(checkpoint)} {how}",
+        int(settings.cache_limit_gb * 1e9),
     )

@@ -18,7 +18,7 @@ from vos.errors import SettingsError, WeightsError
 from vos.models.cache import EmbeddingCache
 from vos.models.decoder import BatchedDecoder, Window
 from vos.models.encoder import DTYPES, STRIDE, Encoding, ImageEncoder
-from vos.models.features import FeatureMap
+from vos.models.features import PLACES, FeatureMap
 from vos.models.tiny_vit import TinyVitEncoder, from_official
 from vos.resample import Enlargement, enlargement
 from vos.soft import LowLogits
@@ -26,8 +26,8 @@ from vos.types import Candidates, Prompts
 
 _TRAINED_SIZE = 1024
 _CHANNELS = 256
-# Input pixels per low-resolution logit; there are as many logits to a cell.
-_RATIO = 4
+# Input pixels per low-resolution logit.
+_RATIO = STRIDE // PLACES
 # Logits held at the frame's size at one time, in numbers: many objects on large frames go in several pieces.
 _AT_ONCE = 64_000_000
 
@@ -86,16 +86,11 @@ _BUILDERS: dict[str, Callable[[], Parts]] = {
 }
 
 
-def known_models() -> tuple[str, ...]:
-    """Names that `SegmentAnything.load` takes."""
-    return tuple(_BUILDERS)
-
-
 class SegmentAnything:
     """A frozen SAM: `encode` a frame once, then `decode` prompts for any number of objects on it.
 
     Args:
-        name: one of `known_models()`.
+        name: one of `vos.settings.Model`.
         parts: its modules, weights loaded.
         device: where to run.
         encoding: how frames are encoded.

@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vos.models.dense import convolved
+from vos.models.features import unit_cells
 
 # The official module path -> timm's; the first that matches is applied, then the layer names below.
 _STEM = {"patch_embed.seq.0.": "patch_embed.conv1.", "patch_embed.seq.2.": "patch_embed.conv2."}
@@ -183,12 +184,6 @@ class _InFloat32(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.part(x.float()).to(x.dtype)
-
-
-def unit_cells(x: torch.Tensor) -> torch.Tensor:
-    """Features (B, C, h, w) with every cell's channels centred and of unit length, float32."""
-    x = x.float()
-    return F.normalize(x - x.mean(dim=1, keepdim=True), dim=1)
 
 
 def from_official(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

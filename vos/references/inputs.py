@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from vos.errors import ReferenceInputError
+from vos.paths import expanded
 from vos.references.masks import UnderstoodMask, read_mask, understand, understand_image
 from vos.references.types import BoxPrompt, Click, MaskReference, Reference
 
@@ -32,8 +33,8 @@ def as_references(obj: object) -> tuple[Reference, ...]:
     if isinstance(obj, (MaskReference, Click, BoxPrompt)):
         return (obj,)
     if isinstance(obj, (str, os.PathLike)):
-        path = os.fspath(obj)
-        return (_reference(read_mask(os.fsdecode(path)), os.fsdecode(path)),)
+        path = os.fsdecode(obj)
+        return (_reference(read_mask(str(expanded(path))), path),)
     if isinstance(obj, Image.Image) or hasattr(obj, "__array__"):
         return (_from_pixels(obj),)
     raise ReferenceInputError(

@@ -138,10 +138,6 @@ class ReferencePlan:
         return tuple(sorted({reference.frame for reference in self.references}))
 
     @property
-    def first_frame(self) -> int:
-        return self.frames[0]
-
-    @property
     def entries(self) -> Mapping[int, int]:
         """Object id -> the first frame with a reference of it, in the order in which they enter: by frame, then id."""
         given = sorted((reference.frame, object_id) for reference in self.references for object_id in reference.ids)

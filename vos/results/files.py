@@ -69,9 +69,12 @@ class Reserve:
         self._held = True
 
     def release(self) -> bool:
-        """Free the space; False if it was free already."""
+        """Free the space; False if it was free already, or cannot be freed (a disk that takes no more changes)."""
         held, self._held = self._held, False
-        self._path.unlink(missing_ok=True)
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError:
+            return False
         return held
 
 

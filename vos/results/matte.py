@@ -16,14 +16,12 @@ from vos.results.clock import Clock
 from vos.results.files import PartFile, Reserve
 from vos.results.sinks import Run, alpha_of, every_id
 from vos.results.summary import Summary
-from vos.results.yuv import bt709
+from vos.results.yuv import bt709, tag_bt709
 from vos.types import FrameResult
 
 _ENCODER = "prores_ks"
 _OPTIONS = {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}
 _PIXELS = "yuva444p10le"
-_BT709 = 1  # the code of BT.709 as a matrix, as primaries and as a transfer function (ITU-T H.273)
-_LIMITED_RANGE = 1
 
 
 def check_prores() -> None:
@@ -86,8 +84,7 @@ class _Movie:
         self._stream.pix_fmt = _PIXELS
         context = self._stream.codec_context
         context.time_base = clock.unit
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = _LIMITED_RANGE
+        tag_bt709(context)
 
     def write(self, stamp: int, colours: list[np.ndarray], alpha: np.ndarray) -> None:
         """Planes Y, Cb and Cr and the alpha, uint16 (H, W) with 10 bits each."""
@@ -99,8 +96,7 @@ class _Movie:
             plane.update(rows.tobytes())
         picture.time_base, picture.pts = self._clock.unit, stamp
         # Besides the file's, every ProRes frame has a header of its own that says so, which editors go by.
-        picture.colorspace = picture.color_primaries = picture.color_trc = _BT709
-        picture.color_range = _LIMITED_RANGE
+        tag_bt709(picture)
         self._encode(picture)
         self._file.check()
 

@@ -12,6 +12,7 @@ from vos.results.files import Reserve, TextPart
 from vos.results.sinks import Run
 from vos.results.summary import Summary
 from vos.types import FrameResult, ObjectResult
+from vos.windows import window_of
 
 COLUMNS = (
     "frame", "name", "time", "id", "state", "score", "given", "area", "centroid_x", "centroid_y",
@@ -62,10 +63,7 @@ def perimeter(mask: np.ndarray) -> float:
     Args:
         mask: bool (H, W).
     """
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    if not columns.size:
-        return 0.0
-    m = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 1)
+    m = np.pad(mask[window_of(mask)], 1)
     straight = np.count_nonzero(m[1:] != m[:-1]) + np.count_nonzero(m[:, 1:] != m[:, :-1])
     diagonal = np.count_nonzero(m[1:, 1:] != m[:-1, :-1]) + np.count_nonzero(m[1:, :-1] != m[:-1, 1:])
     return float(np.pi / 8 * (straight + diagonal / np.sqrt(2)))

@@ -17,7 +17,7 @@ from vos.results.files import PartFile, Reserve
 from vos.results.overlay import OverlayPainter
 from vos.results.sound import Sound
 from vos.results.summary import Summary
-from vos.results.yuv import bt709
+from vos.results.yuv import bt709, tag_bt709
 from vos.types import FrameResult
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 _ENCODER: Final = "libx264"
 _OPTIONS = {"preset": "veryfast", "crf": "20"}
-_BT709 = 1  # the code of BT.709 as a matrix, as primaries and as a transfer function (ITU-T H.273)
-_LIMITED_RANGE = 1
 
 
 def check_encoder() -> None:
@@ -61,8 +59,7 @@ class OverlaySink:
         self._stream.pix_fmt = "yuv420p"
         context = self._stream.codec_context
         context.time_base = self._clock.unit
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = _LIMITED_RANGE
+        tag_bt709(context)
 
     def write(self, result: FrameResult) -> None:
         if not self._begun:

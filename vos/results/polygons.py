@@ -12,6 +12,7 @@ from vos.results.sinks import Run
 from vos.results.summary import Summary
 from vos.results.track import about, dump
 from vos.types import FrameResult
+from vos.windows import window_of
 
 Ring = list[list[float]]
 # Steps to the right, down, left and up.
@@ -54,11 +55,9 @@ def polygons_of(mask: np.ndarray) -> list[list[Ring]]:
     A ring is its corners, [x, y] in pixels with (0, 0) at the centre of the top-left pixel, so on halves; the first is
     not repeated at the end. The object lies to the right of the way along a ring, as seen in the image.
     """
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    if not columns.size:
-        return []
-    x0, y0 = int(columns[0]), int(rows[0])
-    part = np.pad(mask[y0 : rows[-1] + 1, x0 : columns[-1] + 1], 1)
+    window = window_of(mask)
+    y0, x0 = (side.start for side in window)
+    part = np.pad(mask[window], 1)
     count, labels = cv2.connectedComponents(part.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S)
     polygons: list[list[Ring]] = [[] for _ in range(count - 1)]
     for corners, inside in _rings(part):

@@ -169,9 +169,17 @@ class ResultWriter:
         """The thread. After a failure it goes on emptying the queue, so that nobody waits for room in it."""
         while not isinstance(item := self._queue.get(), _End):
             if self._failure is None and (failure := self._write_all(item)) is not None:
-                self._finish(None, failure)
+                self._end(None, failure)
         if self._failure is None:
-            self._finish(item.error, None)
+            self._end(item.error, None)
+
+    def _end(self, error: str | None, failure: Exception | None) -> None:
+        """`_finish`, whose own failures reach the caller like all others."""
+        try:
+            self._finish(error, failure)
+        except Exception as problem:
+            self._summary = self._summarise(error, problem, [])
+            self._failure = failure or problem
 
     def _write_all(self, item: FrameResult | _State) -> Exception | None:
         """Give one result to every sink, or a state to the journal; returns what went wrong."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from fractions import Fraction
@@ -16,20 +15,8 @@ from vos.errors import SourceError
 from vos.video.reading import Pending, Reading
 from vos.video.source import Source
 
-# fmt: off
-IMAGE_SUFFIXES = frozenset({
-    ".avif", ".bmp", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
-    ".tga", ".tif", ".tiff", ".webp",
-})
-# fmt: on
 # Pillow's formats that may hold several pictures which are frames.
 _SEVERAL = frozenset({"PNG", "TIFF", "WEBP"})
-
-
-def natural_key(path: Path) -> tuple[list[list[str | int]], str]:
-    """Sort key under which img2 comes before img10, and a/9 before b/1."""
-    parts = [re.split(r"(\d+)", part.casefold()) for part in path.parts]
-    return [[int(piece) if i % 2 else piece for i, piece in enumerate(part)] for part in parts], str(path)
 
 
 def read_image(path: Path, *, upright: bool = True) -> np.ndarray:
@@ -129,8 +116,9 @@ class PagesSource(Source):
 class ArraySource(Source):
     """Any iterable of uint8 (H, W, 3) RGB arrays or Pillow images; its frames have no time.
 
-    Arrays are passed on, not copied; images become RGB as `read_image` makes it, but are not turned. What is iterated
-    over is closed in the end if it has a `close`, as generators do.
+    Arrays are copied, since who makes them may use one for all frames, which are read ahead; images become RGB as
+    `read_image` makes it, but are not turned. What is iterated over is closed in the end if it has a `close`, as
+    generators do.
     """
 
     def __init__(
@@ -155,7 +143,7 @@ class ArraySource(Source):
             raise SourceError(
                 f"{self.name}: frame {index} is {array.dtype} {array.shape}; frames must be uint8 (H, W, 3), RGB"
             )
-        return array
+        return array.copy()
 
     def _release(self) -> None:
         close = getattr(self._arrays, "close", None)

@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image
 
 from vos.errors import SourceError
-from vos.paths import expanded
+from vos.paths import IMAGE_SUFFIXES, expanded, is_image_name, natural_key
 from vos.video.container import VideoSource
 from vos.video.decord_reader import DecordSource
-from vos.video.images import IMAGE_SUFFIXES, ArraySource, ImageSource, PagesSource, count_pages, natural_key
+from vos.video.images import ArraySource, ImageSource, PagesSource, count_pages
 from vos.video.live import LiveSource
 from vos.video.opening import STDIN, Opened, open_camera, open_file, open_pipe
 from vos.video.reading import EVERYTHING, Reading
@@ -142,12 +142,7 @@ def _open_folder(folder: Path, how: _How) -> Source:
 
 
 def _is_image(path: Path) -> bool:
-    return (
-        path.suffix.lower() in IMAGE_SUFFIXES
-        and not path.name.startswith(".")
-        and not path.is_dir()
-        and not path.is_fifo()
-    )
+    return is_image_name(path) and not path.is_dir() and not path.is_fifo()
 
 
 def _open_glob(pattern: Path, how: _How) -> Source:

@@ -111,7 +111,7 @@ def verify(name_or_path: str | Path, checkpoint: Checkpoint | None = None) -> Ve
     elif not path.exists():
         raise WeightsError(f"{name_or_path} is neither a file nor a known checkpoint; known: {', '.join(names)}")
     try:
-        size, digest = path.stat().st_size, _sha256(path)
+        size, digest = path.stat().st_size, sha256_of(path)
     except OSError as error:
         return Verification(path, checkpoint, False, f"cannot be read: {error.strerror or error}")
     expected = checkpoint or _recognise(path, digest)
@@ -149,7 +149,7 @@ def _complete(part: Path, item: PinnedFile, source: Source, progress: Progress) 
     while True:
         continued = part.exists()
         source.fetch(part, item.size, progress)
-        fault = _fault(part, item, _sha256)
+        fault = _fault(part, item, sha256_of)
         if fault is None:
             return
         part.unlink()
@@ -176,7 +176,7 @@ def _digest(path: Path) -> str:
             return str(memory["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    digest = _sha256(path)
+    digest = sha256_of(path)
     _remember(path, digest)
     return digest
 
@@ -193,7 +193,8 @@ def _stat(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """A file's SHA-256, read piece by piece; OSError."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
