@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +24,9 @@ from PIL import Image
 from tests.results.test_overlay import result_of, square
 from vos.errors import OutputError, SettingsError
 from vos.results import ResultWriter, Run, Span, Summary, files, movie, sinks
+from vos.results.clock import Clock
 from vos.results.files import PartFile
+from vos.results.saved import SavedClip, SavedResults
 from vos.results.track import TrackSink, _plain
 from vos.types import Frame, FrameResult, State
 from vos.video import Source, open_source
@@ -74,7 +78,7 @@ def test_all_outputs(tmp_path: Path, source: Source) -> None:
     track = json.loads((out / "track.json").read_text())
     assert (track["format"], track["version"], track["complete"], track["error"]) == ("vos-track", 1, True, None)
     assert track["source"] == {
-        "name": "frames", "width": 64, "height": 48, "fps": 24.0, "rate": "24/1",
+        "name": "frames", "width": 64, "height": 48, "fps": 24.0, "rate": "24/1", "pixel_aspect": "1/1",
         "frame_count": 1, "frame_count_exact": True,
     }  # fmt: skip
     assert track["references"] == ["--ref 0:mask.png"]
@@ -396,6 +400,82 @@ def test_a_failure_seen_only_at_the_end_is_raised_by_close(
         writer.close()
     assert names(tmp_path) == []
     assert writer.close().complete is False
+
+
+@pytest.mark.parametrize("frames", [1, 12], ids=["while it is finished", "while there is no room in the queue"])
+def test_a_signal_while_outputs_are_finished_waits_for_them(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch, frames: int
+) -> None:
+    write = sinks.MaskSink.write
+
+    def slow(self: sinks.MaskSink, result: FrameResult) -> None:
+        time.sleep(0.1)
+        write(self, result)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sinks.MaskSink, "write", slow)
+    before = signal.signal(signal.SIGALRM, stop)
+    writer = writer_for(tmp_path, source)
+    try:
+        for result in results(frames):
+            writer.write(result)
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        with pytest.raises(KeyboardInterrupt):
+            writer.close()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert names(tmp_path) == [*(f"masks/{i:05d}.png" for i in range(frames)), "overlay.mp4", "track.json"]
+    assert writer.close().complete
+    assert len(video_times(tmp_path / "overlay.mp4")) == frames
+
+
+@pytest.mark.parametrize(
+    ("unit", "rate", "used"),
+    [
+        (Fraction(1, 90_000), Fraction(30_000, 1001), Fraction(1, 90_000)),
+        (Fraction(1, 1000), Fraction(24_000, 1001), Fraction(1, 24_000)),
+        (Fraction(1, 1_000_000), Fraction(24), Fraction(1, 3_000_000)),
+        (Fraction(1, 90_000), Fraction(299_900, 10_021), Fraction(1, 90_000)),  # exact: 1/269910000
+        (Fraction(1, 90_000), Fraction(1, 600), Fraction(1, 1000)),
+        (None, Fraction(25), Fraction(1, 25)),
+    ],
+)
+def test_units_of_time_leave_room_for_pauses(unit: Fraction | None, rate: Fraction, used: Fraction) -> None:
+    clock = Clock(SavedClip("clip", rate, (48, 64), 3, time_base=unit))
+    assert clock.unit == used
+    frame = Frame(0, np.zeros((2, 2, 3), np.uint8), time=Fraction(0))
+    assert clock.stamp(frame) == 0
+    assert clock.stamp(replace(frame, time=Fraction(600))) < 2**31
+
+
+def test_a_pause_in_a_clip_of_odd_rate_is_written(tmp_path: Path) -> None:
+    clip = SavedClip("clip", Fraction(299_900, 10_021), (48, 64), 40, time_base=Fraction(1, 90_000))
+    times = [Fraction(round(3003 * i + 900_000 * (i > 20)), 90_000) for i in range(40)]
+    with ResultWriter(tmp_path, Run(clip, ids=(1, 2)), save=["overlay", "prores"]) as writer:
+        for result, time_of in zip(results(40), times, strict=True):
+            writer.write(replace(result, frame=replace(result.frame, time=time_of)))
+    assert video_times(tmp_path / "overlay.mp4") == video_times(tmp_path / "prores/1.mov") == times
+
+
+def test_pixels_that_are_no_squares_stay_so(tmp_path: Path) -> None:
+    clip = SavedClip("clip", Fraction(25), (48, 64), 2, pixel_aspect=Fraction(64, 45))
+    with ResultWriter(tmp_path, Run(clip, ids=(1, 2)), save=["masks", "overlay", "prores", "json"]) as writer:
+        for result in results(2):
+            writer.write(result)
+    for name in ("overlay.mp4", "prores/1.mov"):
+        with open_source(tmp_path / name) as written:
+            written.first()
+            assert written.pixel_aspect == Fraction(64, 45)
+    assert SavedResults(tmp_path).clip.pixel_aspect == Fraction(64, 45)
+
+
+def test_frames_that_h264_does_not_take_are_refused_before_the_work(tmp_path: Path) -> None:
+    clip = SavedClip("clip", Fraction(25), (4, 16_386), 2)
+    with pytest.raises(OutputError, match=r"the frames are 16386x4; leave it out, as in --save masks,json"):
+        ResultWriter(tmp_path / "out", Run(clip))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_slow_disk_holds_the_caller_back(tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:

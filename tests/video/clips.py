@@ -46,6 +46,7 @@ def encode(
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
     turn: tuple[int, bool] = (0, False),
+    pixel_aspect: Fraction | None = None,
     sound: str | None = None,
     sound_first: bool = False,
 ) -> Path:
@@ -59,6 +60,8 @@ def encode(
         video = container.add_stream(codec, rate=Fraction(rate), options=options or {})
         video.height, video.width = images[0].shape[:2]
         video.pix_fmt = pixels
+        if pixel_aspect is not None:
+            video.codec_context.sample_aspect_ratio = pixel_aspect
         if turn != (0, False):
             video.set_display_rotation(turn[0], hflip=turn[1])
         full = pixels.startswith("yuvj")

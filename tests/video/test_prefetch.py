@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vos.video import prefetch
+from vos.video.prefetch import _end_all
 
 
 def threads() -> list[threading.Thread]:
@@ -81,3 +83,13 @@ def test_nothing_runs_before_the_first_item() -> None:
 def test_size_must_be_positive() -> None:
     with pytest.raises(ValueError, match="at least one item, got size = 0"):
         prefetch([], 0)
+
+
+def test_what_is_open_when_python_ends_is_ended() -> None:
+    """One that reads from another too, as a run does."""
+    outer = prefetch(prefetch(itertools.count(), 2), 2)
+    assert next(outer) == 0
+    assert len(threads()) == 2
+    _end_all()
+    assert not threads()
+    outer.close()

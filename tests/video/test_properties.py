@@ -40,6 +40,8 @@ CLIPS: dict[str, dict[str, Any]] = {
     "fragmented.mp4": {"container_options": {"movflags": "frag_keyframe+empty_moov"}},
     "lossless.mkv": {"codec": "ffv1"},
     "old.avi": {"codec": "mpeg4"},
+    "old b-frames.avi": {"codec": "mpeg4", "options": {"bf": "2"}},
+    "b-frames.avi": {"options": {"bf": "3"}},
 }
 
 
@@ -110,6 +112,42 @@ def test_a_phone_held_upright(tmp_path: Path, degrees: int) -> None:
     assert [number_of(frame.image) for frame in unturned] == list(range(12))
     for frame, as_stored in zip(frames, unturned, strict=True):
         assert np.array_equal(frame.image, np.rot90(as_stored.image, degrees // 90))
+
+
+@pytest.mark.parametrize(
+    ("degrees", "upright"), [(0, Fraction(64, 45)), (90, Fraction(45, 64)), (180, Fraction(64, 45))]
+)
+def test_pixels_that_are_no_squares(tmp_path: Path, degrees: int, upright: Fraction) -> None:
+    clip = encode(tmp_path / "dv.mp4", numbered(3), pixel_aspect=Fraction(64, 45), turn=(degrees, False))
+    with open_source(clip) as source:
+        source.first()
+        assert source.pixel_aspect == upright
+        assert source.describe().endswith(f", pixels {upright.numerator}:{upright.denominator}")
+    with open_source(clip, reading=Reading(autorotate=False)) as source:
+        source.first()
+        assert source.pixel_aspect == Fraction(64, 45)
+
+
+@pytest.mark.parametrize("how", ["default_base_moof", "default_base_moof+negative_cts_offsets", "dash"])
+def test_a_stream_that_was_joined_later_is_whole(tmp_path: Path, how: str) -> None:
+    """Its header, and its fragments from the third on."""
+    options = {"g": "12", "sc_threshold": "0", "bf": "2" if "negative" in how else "0"}
+    flags = {"movflags": f"frag_keyframe+empty_moov+{how}"}
+    data = encode(tmp_path / "whole.mp4", numbered(60), options=options, container_options=flags).read_bytes()
+    boxes, start = [], 0
+    while start < len(data):
+        size = int.from_bytes(data[start : start + 4], "big")
+        boxes.append((data[start + 4 : start + 8], data[start : start + size]))
+        start += size
+    head = b"".join(box for kind, box in boxes if kind in (b"ftyp", b"moov"))
+    body = [(kind, box) for kind, box in boxes if kind in (b"sidx", b"moof", b"mdat")]
+    third = [i for i, (kind, _) in enumerate(body) if kind == b"moof"][2]
+    third -= body[third - 1][0] == b"sidx"
+    later = tmp_path / "later.mp4"
+    later.write_bytes(head + b"".join(box for _, box in body[third:]))
+    with open_source(later) as source:
+        assert source.frame_count in (35, 36)
+        assert [number_of(frame.image) for frame in source] == list(range(24, 60))
 
 
 def test_frames_at_the_very_end_arrive(tmp_path: Path) -> None:

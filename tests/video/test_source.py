@@ -431,6 +431,11 @@ def test_frames_that_were_read_leave_no_garbage(tmp_path: Path) -> None:
         gc.enable()
 
 
+def test_empty_text_is_no_source() -> None:
+    """As a path it would be the current folder."""
+    assert refusal("") == "the source is empty text; give the path of a video"
+
+
 def test_pillow_images_are_frames() -> None:
     grey = Image.fromarray(np.full((4, 6), 1000, np.uint16))
     with open_source([Image.fromarray(CORNERS), Image.fromarray(CORNERS).convert("RGBA")]) as source:

@@ -152,11 +152,18 @@ def _follow(
                 problem = plan.never_reached(watch.reached)
     except (Exception, Stopped) as error:
         problem = error
-    summary = writer.close(error=_said(problem))
+    try:
+        summary = writer.close(error=_said(problem))
+    except Stopped as stopped:  # while outputs were being finished, which they are now
+        problem, summary = problem or stopped, writer.close()
     tell(wishes.quiet, *watch.lines(), *ended(summary, progress))
     if problem is None:
         return
-    again = "; the same command with --resume goes on" if resumable and (summary.frames or done) else ""
+    again = (
+        "; the same command with --resume goes on"
+        if resumable and (summary.frames or done) and not summary.complete
+        else ""
+    )
     if isinstance(problem, Stopped):
         if summary.frames:
             where = f" after {frames(summary.frames)}; what is written is valid"

@@ -8,12 +8,15 @@ from math import lcm
 from vos.results.sinks import Clip
 from vos.types import Frame
 
+# They have 31 bits for what lies between two frames: pauses of so many seconds, and of so many frames, must fit.
+_LONGEST, _LONGEST_STEPS = Fraction(600), 100
+
 
 class Clock:
     """A clip's own time stamps from the first frame on, in units that MP4 and QuickTime can express, ever increasing.
 
-    Times are exact where the clip's clock and rate have a common unit that these can express, else to 1/90000 s. Frames
-    without a time are spaced by the clip's rate.
+    Times are exact where the clip's clock and rate have a common unit that these can express, else to 1/90000 s (or, of
+    very slow clips, to a millisecond). Frames without a time are spaced by the clip's rate.
 
     Attributes:
         unit: seconds.
@@ -21,8 +24,9 @@ class Clock:
 
     def __init__(self, clip: Clip) -> None:
         clock = Fraction(1) if clip.time_base is None else clip.time_base
-        ticks = lcm(clock.denominator, clip.rate.numerator)
-        self.unit = Fraction(1, ticks if ticks < 2**31 else 90_000)
+        exact = lcm(clock.denominator, clip.rate.numerator)
+        longest = max(_LONGEST, _LONGEST_STEPS / clip.rate)
+        self.unit = Fraction(1, next((ticks for ticks in (exact, 90_000) if ticks * longest < 2**31), 1000))
         self._rate = clip.rate
         self._first: Fraction | None = None
         self._count = 0

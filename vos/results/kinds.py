@@ -14,7 +14,7 @@ from vos.results.datasets import CocoSink, YoutubeSink
 from vos.results.files import Reserve, Target
 from vos.results.matte import ProresSink, check_prores
 from vos.results.measure import MeasurementSink
-from vos.results.movie import OverlaySink, check_encoder
+from vos.results.movie import OverlaySink, check_overlay
 from vos.results.polygons import PolygonSink
 from vos.results.sinks import AlphaSink, CutoutSink, MaskSink, Run, Sink
 from vos.results.track import TrackSink
@@ -34,7 +34,7 @@ class Kind:
         pixels: needs the pictures, not the masks alone.
         takes_soft: shows objects as they are behind each other where soft masks are known.
         needs_soft: shows soft edges, which nothing but soft masks can tell.
-        check: raises OutputError where it cannot be had at all.
+        check: raises OutputError where it cannot be had at all, of frames of a size, (H, W).
     """
 
     name: str
@@ -43,7 +43,7 @@ class Kind:
     pixels: bool = False
     takes_soft: bool = False
     needs_soft: bool = False
-    check: Callable[[], None] = lambda: None
+    check: Callable[[tuple[int, int]], None] = lambda _: None
 
 
 _SEQUENCE = r"\d+/\d+\.png"
@@ -55,7 +55,7 @@ _ALL = (
         # Where pictures are needed, the clip is an open source.
         lambda path, reserve, run: OverlaySink(path, reserve, cast("Source", run.clip)),
         pixels=True,
-        check=check_encoder,
+        check=check_overlay,
     ),
     Kind("json", Target("track.json"), TrackSink),
     Kind("alpha", Target("alpha", _SEQUENCE), AlphaSink, takes_soft=True, needs_soft=True),

@@ -24,7 +24,7 @@ _OPTIONS = {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}
 _PIXELS = "yuva444p10le"
 
 
-def check_prores() -> None:
+def check_prores(size: tuple[int, int]) -> None:
     """Raise OutputError if this build of FFmpeg cannot write ProRes."""
     if _ENCODER not in av.codecs_available:
         raise OutputError(
@@ -83,7 +83,7 @@ class _Movie:
         self._stream.height, self._stream.width = run.clip.size
         self._stream.pix_fmt = _PIXELS
         context = self._stream.codec_context
-        context.time_base = clock.unit
+        context.time_base, context.sample_aspect_ratio = clock.unit, run.clip.pixel_aspect
         tag_bt709(context)
 
     def write(self, stamp: int, colours: list[np.ndarray], alpha: np.ndarray) -> None:

@@ -24,14 +24,20 @@ if TYPE_CHECKING:
     from vos.video.source import Source
 
 _ENCODER: Final = "libx264"
+_LONGEST_SIDE = 16_384
 _OPTIONS = {"preset": "veryfast", "crf": "20"}
 
 
-def check_encoder() -> None:
-    """Raise OutputError if this build of FFmpeg cannot write H.264."""
+def check_overlay(size: tuple[int, int]) -> None:
+    """Raise OutputError if this build of FFmpeg cannot write H.264, or H.264 no frames of this size, (H, W)."""
     if _ENCODER not in av.codecs_available:
         raise OutputError(
             f"overlay.mp4: this PyAV was built without {_ENCODER}; install PyAV's own wheel or do without the overlay"
+        )
+    if max(size) > _LONGEST_SIDE:
+        raise OutputError(
+            f"overlay.mp4: H.264 takes up to {_LONGEST_SIDE} pixels along a side, and the frames are "
+            f"{size[1]}x{size[0]}; leave it out, as in --save masks,json"
         )
 
 
@@ -58,7 +64,7 @@ class OverlaySink:
         self._stream.height, self._stream.width = height + height % 2, width + width % 2
         self._stream.pix_fmt = "yuv420p"
         context = self._stream.codec_context
-        context.time_base = self._clock.unit
+        context.time_base, context.sample_aspect_ratio = self._clock.unit, source.pixel_aspect
         tag_bt709(context)
 
     def write(self, result: FrameResult) -> None:

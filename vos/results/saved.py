@@ -48,6 +48,7 @@ class SavedClip:
     frame_count: int
     frame_count_exact: bool = True
     time_base: Fraction | None = None
+    pixel_aspect: Fraction = Fraction(1)
     origin: Path | None = None
 
 
@@ -71,7 +72,13 @@ class SavedResults:
             about = track["source"]
             size = (int(about["height"]), int(about["width"]))
             self._records = [_Record.of(entry) for entry in track["frames"]]
-            self.clip = SavedClip(str(about["name"]), Fraction(about["rate"]), size, len(self._records))
+            self.clip = SavedClip(
+                str(about["name"]),
+                Fraction(about["rate"]),
+                size,
+                len(self._records),
+                pixel_aspect=Fraction(about.get("pixel_aspect", 1)),
+            )
             self.given: str | None = about.get("given")
             self.reading = _reading(about.get("reading", {}))
             first_number = track.get("first_number")

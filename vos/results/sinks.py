@@ -54,6 +54,9 @@ class Clip(Protocol):
     def time_base(self) -> Fraction | None: ...
 
     @property
+    def pixel_aspect(self) -> Fraction: ...
+
+    @property
     def origin(self) -> Path | None: ...
 
     @property

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +87,15 @@ def about(clip: Clip) -> dict[str, Any]:
         "width": width,
         "height": height,
         "fps": float(clip.rate),
-        "rate": f"{clip.rate.numerator}/{clip.rate.denominator}",
+        "rate": _ratio(clip.rate),
+        "pixel_aspect": _ratio(clip.pixel_aspect),
         "frame_count": clip.frame_count,
         "frame_count_exact": clip.frame_count_exact,
     }
+
+
+def _ratio(value: Fraction) -> str:
+    return f"{value.numerator}/{value.denominator}"
 
 
 def _record(item: ObjectResult) -> dict[str, Any]:

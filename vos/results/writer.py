@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 from shutil import rmtree
-from threading import Thread
+from threading import Event, Thread
 from types import TracebackType
 from typing import Any
 
@@ -80,7 +80,7 @@ class ResultWriter:
     ) -> None:
         self._kinds = kinds_of(save)
         for kind in self._kinds:
-            kind.check()
+            kind.check(run.clip.size)
         self._created = not out.exists()
         self._targets = targets(self._kinds) if conversion else targets()
         advice = "pass --overwrite"
@@ -110,6 +110,7 @@ class ResultWriter:
         self._summary = Summary(0, False, None, (), ())
         self._queue: Queue[FrameResult | _State | _End] = Queue(_QUEUE_SIZE)
         self._ending = False
+        self._ended = Event()
         self._thread = Thread(target=self._work, name="vos-writer", daemon=True)
         self._thread.start()
 
@@ -141,11 +142,17 @@ class ResultWriter:
 
         Raises:
             OutputError: if something could not be written, unless that has been raised before.
+            KeyboardInterrupt, or what else a signal's handler has raised meanwhile: once the outputs are finished; a
+                second one at once.
         """
+        stopped = None
         if not self._ending:
+            stopped = _insisting(lambda: self._queue.put(_End(error)))
             self._ending = True
-            self._queue.put(_End(error))
-        self._thread.join()
+        # Not by `join`: after one that was interrupted, Python takes the thread for ended.
+        stopped = _insisting(self._ended.wait) or stopped
+        if stopped is not None:
+            raise stopped
         if self._failure is not None and not self._reported:
             self._reported = True
             raise self._failure
@@ -167,11 +174,14 @@ class ResultWriter:
 
     def _work(self) -> None:
         """The thread. After a failure it goes on emptying the queue, so that nobody waits for room in it."""
-        while not isinstance(item := self._queue.get(), _End):
-            if self._failure is None and (failure := self._write_all(item)) is not None:
-                self._end(None, failure)
-        if self._failure is None:
-            self._end(item.error, None)
+        try:
+            while not isinstance(item := self._queue.get(), _End):
+                if self._failure is None and (failure := self._write_all(item)) is not None:
+                    self._end(None, failure)
+            if self._failure is None:
+                self._end(item.error, None)
+        finally:
+            self._ended.set()
 
     def _end(self, error: str | None, failure: Exception | None) -> None:
         """`_finish`, whose own failures reach the caller like all others."""
@@ -285,6 +295,16 @@ class ResultWriter:
         error = OutputError(f"{self._out}: {message}" if before is None else f"{before}; {message}")
         error.__cause__ = cause
         return error
+
+
+def _insisting(act: Callable[[], object]) -> BaseException | None:
+    """Do what a signal may interrupt once and again, until it is done; what interrupted it."""
+    try:
+        act()
+    except BaseException as stopped:
+        act()
+        return stopped
+    return None
 
 
 def _reason(error: Exception) -> str:

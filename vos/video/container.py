@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -31,6 +32,7 @@ _LENGTH_IN_HEADER = frozenset({_MATROSKA, _MP4, _AVI})
 _FRAME_PER_PACKET = frozenset(
     {"av1", "dnxhd", "ffv1", "h264", "hevc", "libdav1d", "mjpeg", "png", "prores", "qtrle", "vp9"}
 )
+_REORDERED = frozenset({"h264", "hevc"})
 # A decoder that is emptied stops at what it cannot decode, and goes on when asked again.
 _FLUSHES = 100
 
@@ -55,7 +57,8 @@ class VideoSource(Source):
         self._displays: dict[int, tuple[int, int, int, int] | None] = {}  # display matrices by rotation, degrees
         count = video.frames
         if not count and self._container.duration is not None:
-            count = round(Fraction(self._container.duration, av.time_base) * rate)
+            begin = (self._container.start_time or 0) if _in_fragments(self._opened) else 0
+            count = round(Fraction(self._container.duration - begin, av.time_base) * rate)
         super().__init__(
             opened.name,
             rate=rate,
@@ -83,8 +86,8 @@ class VideoSource(Source):
                 damage.note("a frame could be decoded only in part")
             index = damage.frames_read
             damage.frames_read += 1
-            if index == 0 and decoded.interlaced_frame:
-                self._traits.append("interlaced")
+            if index == 0:
+                self._note_traits(decoded)
             yield Pending(index, partial(self._picture, decoded, index), clock.read(decoded.pts), str(index))
         self._check_length(clock, damage)
         if damage.frames_read == 0:
@@ -92,6 +95,15 @@ class VideoSource(Source):
             reason = damage.reason or "its video stream is empty"
             raise SourceError(f"{self.name}: no frame can be decoded: {reason}{advice}")
         self._check_read()
+
+    def _note_traits(self, first: av.VideoFrame) -> None:
+        aspect = exact(self._video.sample_aspect_ratio)
+        if aspect and aspect != 1:
+            display = self._display(first) if self.reading.autorotate else None
+            self.pixel_aspect = 1 / aspect if display is not None and _lies_on_its_side(display) else aspect
+            self._traits.append(f"pixels {self.pixel_aspect.numerator}:{self.pixel_aspect.denominator}")
+        if first.interlaced_frame:
+            self._traits.append("interlaced")
 
     def _check_read(self) -> None:
         damage = self._damage
@@ -119,11 +131,15 @@ class VideoSource(Source):
     def _decode(self, damage: _Damage) -> Generator[av.VideoFrame, None, None]:
         """Decode to the very end, past what cannot be decoded."""
         decoder = self._video.codec_context
-        owed = _Owed()
+        owed, stamps = _Owed(), deque[int]()
+        # AVI has no time stamps, and FFmpeg's guess for these codecs is of the order in which frames are decoded.
+        guessed = self._container.format.name == _AVI and decoder.name in _REORDERED and decoder.has_b_frames
         counts = decoder.name in _FRAME_PER_PACKET and self._container.format.name in _LENGTH_IN_HEADER
         for packet in chain(self._packets(damage), repeat(None, _FLUSHES)):
             if packet is not None and packet.pts is not None and counts and not packet.is_discard:
                 owed.send(packet.pts)
+            if guessed and packet is not None and packet.pts is not None:
+                stamps.append(packet.pts)
             try:
                 frames = decoder.decode(packet)
             except av.error.EOFError:
@@ -134,6 +150,8 @@ class VideoSource(Source):
             for frame in frames:
                 # Of interlaced video a packet may hold half a frame.
                 counts = counts and not frame.interlaced_frame
+                if stamps:
+                    frame.pts = stamps.popleft()
                 if counts and frame.pts is not None and owed.receive(frame.pts):
                     damage.note("a frame is lost")
                 yield frame
@@ -185,7 +203,7 @@ class VideoSource(Source):
     def _ends_early(self, clock: Clock) -> tuple[Fraction, Fraction] | None:
         """Where it ends and where it should, seconds; None where that is the same."""
         step = max(clock.longest_step, self.reading.every / self.rate)
-        length = _length(self._video)
+        length = _length(self._video, whole=_in_fragments(self._opened))
         end, slack = self._video_end, _CUT_STEPS * step
         if length is None and self._container.format.name == _MATROSKA and self._container.duration is not None:
             length = Fraction(self._container.duration, av.time_base)
@@ -307,11 +325,20 @@ class Clock:
         return time
 
 
-def _length(video: av.VideoStream) -> Fraction | None:
-    """Where the stream says that it ends, seconds: in its header, or in its tag DURATION ("00:00:02.500000000")."""
+def _in_fragments(opened: Opened) -> bool:
+    """Whether it is MP4 in fragments, whose durations FFmpeg counts from 0, wherever the first fragment begins."""
+    return opened.container.format.name == _MP4 and not opened.video.frames
+
+
+def _length(video: av.VideoStream, *, whole: bool) -> Fraction | None:
+    """Where the stream says that it ends, seconds: in its header, or in its tag DURATION ("00:00:02.500000000").
+
+    Args:
+        whole: its duration is that already, and does not begin where the stream does.
+    """
     unit = exact(video.time_base)
     if video.duration is not None and unit is not None:
-        return (video.duration + (video.start_time or 0)) * unit
+        return (video.duration + (0 if whole else video.start_time or 0)) * unit
     match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", video.metadata.get("DURATION", ""))
     return None if match is None else int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3])
 
@@ -325,13 +352,18 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
     return a, b, c, d
 
 
+def _lies_on_its_side(display: tuple[int, int, int, int]) -> bool:
+    """Whether rows become columns."""
+    return abs(display[1]) > abs(display[0])
+
+
 def _upright_rgb(frame: av.VideoFrame, display: tuple[int, int, int, int] | None) -> np.ndarray:
     """Convert to uint8 (H, W, 3) RGB, with the quarter turns and mirrorings of the display matrix applied."""
     image = frame.to_ndarray(format="rgb24")
     if display is None:
         return image
     a, b, c, d = display
-    if abs(b) > abs(a):
+    if _lies_on_its_side(display):
         image = image.transpose(1, 0, 2)
         a, d = c, b
     return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])

@@ -85,6 +85,8 @@ def _open(source: Given, how: _How) -> Source:
 
 def _open_path(source: str | os.PathLike[str], how: _How) -> Source:
     text = os.fsdecode(source)
+    if not text:
+        raise SourceError("the source is empty text; give the path of a video")
     if text == "-":
         return _open_stdin(how)
     if match := _CAMERA.fullmatch(text):

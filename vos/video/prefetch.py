@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+import atexit
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, Queue
 from threading import Event, Thread
 from typing import TypeVar
@@ -12,6 +14,11 @@ from typing import TypeVar
 from vos.video.source import Source
 
 T = TypeVar("T")
+# Seconds for a thread to end when Python does.
+_PATIENCE = 5.0
+# What ends the threads of generators that are open, in the order in which they were started: one that reads from
+# another ends that one too.
+_OPEN: dict[object, Callable[[], None]] = {}
 
 
 @dataclass(frozen=True)
@@ -70,13 +77,8 @@ def _prefetch(frames: Iterable[T], size: int, source: Source | None) -> Generato
             queue.put(end)
 
     thread = Thread(target=read, name="vos-prefetch", daemon=True)
-    thread.start()
-    try:
-        while not isinstance(item := queue.get(), _End):
-            yield item
-        if item.error is not None:
-            raise item.error
-    finally:
+
+    def end(patience: float | None = None) -> None:
         stop.set()
         if source is not None:
             source.interrupt()
@@ -86,4 +88,22 @@ def _prefetch(frames: Iterable[T], size: int, source: Source | None) -> Generato
                 queue.get_nowait()
             except Empty:
                 break
-        thread.join()
+        thread.join(patience)
+
+    _OPEN[stop] = partial(end, _PATIENCE)
+    thread.start()
+    try:
+        while not isinstance(item := queue.get(), _End):
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        end()
+        del _OPEN[stop]
+
+
+@atexit.register
+def _end_all() -> None:
+    """A thread that decodes while Python goes down would abort it: a traceback may have kept its generator."""
+    for end in tuple(_OPEN.values()):
+        end()

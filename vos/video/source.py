@@ -43,12 +43,14 @@ class Source(ABC):
         frame_bound: a number that no frame to come has or exceeds; None if unknown.
         frame_count_exact: False where these two are only a container header's word, good for a progress bar at most.
         time_base: seconds; frame times are whole multiples of it, as far as the source knows. None without a clock.
+        pixel_aspect: how wide a pixel is to be shown over how high; 1 but for some videos.
         origin: the file or folder that is read; None where it cannot be read again (arrays, standard input, a camera).
         reading: which frames come, and how.
         live: counts what a source that does not wait leaves out; None for all others.
     """
 
     live: LiveCount | None = None
+    pixel_aspect = Fraction(1)
 
     def __init__(
         self,
