@@ -47,7 +47,7 @@ class Clip:
     shots: Callable[[], Iterator[Shot]]
 
 
-def matching(dataset: Dataset, only: Iterable[str] = (), frames: int | None = None) -> list[Clip]:
+def clips_of(dataset: Dataset, only: Iterable[str] = (), frames: int | None = None) -> list[Clip]:
     """All clips of a data set: of every sequence with the next one, the last with the first.
 
     Args:

@@ -9,7 +9,7 @@ from rich.progress import track as progress
 
 from vos.cli.console import stderr, stdout
 
-from .compose import NEEDED, compose, matching
+from .compose import NEEDED, clips_of, compose
 from .davis import open_dataset
 from .options import chosen
 from .report import counted
@@ -30,7 +30,7 @@ def compose_clips(
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
     """Compose clips of several objects with exact truth: side by side, over each other, hidden, away for a while."""
-    made = matching(open_dataset(davis, year=2016, sequences=chosen(sequences), resolution=resolution), only, frames)
+    made = clips_of(open_dataset(davis, year=2016, sequences=chosen(sequences), resolution=resolution), only, frames)
     count = sum(
         compose(
             progress(made, "composing", console=stderr, transient=True, disable=quiet or not stderr.is_terminal),

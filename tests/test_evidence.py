@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from vos.evidence import choose, completed, contrast, recall
 from vos.hypotheses import Hypotheses, hypotheses, of_others, prompts_of, regions, remainders, rivalled
 from vos.models.features import FeatureMap
-from vos.types import Candidates, Evidence
+from vos.types import Candidates, Evidence, Prompts
 
 # A frame of 120 x 160 pixels on 24 x 32 places of 5 pixels, 6 x 8 cells.
 PLACES, FRAME = (24, 32), (120, 160)
@@ -73,6 +73,15 @@ def test_there_are_two_hypotheses_where_motion_says_another_place_with_box_and_p
         points = asked.prompts.points[row][asked.prompts.labels[row] == 1]
         assert len(points)
         assert all(region[int((y + 0.5) // 5), int((x + 0.5) // 5)] > 0 for x, y in points)
+
+
+def test_a_tracker_may_point_more_often_than_ours_does() -> None:
+    evidence = _evidence([HERE], [ELSEWHERE])
+    five = np.stack([np.linspace(35, 75, 5), np.linspace(25, 65, 5)], axis=1).astype(np.float32)
+    more = Prompts(five[None], np.ones((1, 5), np.int8), prompts_of(evidence, IMAGE).boxes, evidence)
+    asked = hypotheses(evidence, more, IMAGE)
+    np.testing.assert_array_equal(asked.prompts.points[0], five)
+    assert (asked.prompts.labels[1] == 1).sum() <= 3
 
 
 def test_what_is_asked_for_is_looked_for_around_its_box() -> None:

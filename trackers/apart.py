@@ -31,7 +31,7 @@ def told_apart(own: Sequence[tuple[torch.Tensor, torch.Tensor]], damping: float)
     return ridge(torch.stack(grams).sum(0), torch.stack(means, dim=1), damping * len(own)).T
 
 
-def ahead(cells: Cells, weights: torch.Tensor) -> torch.Tensor:
+def leads(cells: Cells, weights: torch.Tensor) -> torch.Tensor:
     """How much more than any other object every cell looks like each of N >= 2: float32 (N, h, w), below 0 for less.
 
     Args:
@@ -48,7 +48,7 @@ def contested(alone: np.ndarray, lead: np.ndarray, weight: float) -> np.ndarray:
 
     Args:
         alone: float32 (N, h, w), log-odds, each object's as if there were no other.
-        lead: float32 (N, h, w), of `ahead`.
+        lead: float32 (N, h, w), of `leads`.
         weight: log-odds against a place that looks wholly like another.
 
     Returns:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel
 
 from trackers.absence import Absence
-from trackers.apart import ahead, contested, given_back, told_apart
+from trackers.apart import contested, given_back, leads, told_apart
 from trackers.appearance import Cells, Sums, alike, likeness, recalled, solve, view
 from trackers.belief import belief, rivals
 from trackers.company import company
@@ -188,7 +188,7 @@ class MemoryTracker:
             settings.cut_recall * (known.recall or 0) if u else -1 for known, u in zip(objects, unseen, strict=True)
         ]
         if len(objects) > 1 and settings.apart > 0:
-            lead = ahead(cells, self._told_apart())
+            lead = leads(cells, self._told_apart())
             alone = contested(alone, _on_grid(lead, cells, grid), settings.apart)
         beliefs = rivalled(alone)
         return Evidence(

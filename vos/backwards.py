@@ -74,8 +74,8 @@ class Backwards:
             raise _no_room(error, gettempdir()) from error
 
     @property
-    def last(self) -> int:
-        """The frame with which the last object enters: there the pass begins."""
+    def entry(self) -> int:
+        """The frame with which the last object enters: there the pass is to begin."""
         return max(self._entries.values())
 
     @property
@@ -154,7 +154,7 @@ class Backwards:
         with self._reopen(self._reading) as source:
             try:
                 for frame in source:
-                    if frame.index > self.last:
+                    if frame.index > self.entry:
                         return seen
                     seen.numbers.append(frame.index)
                     if source.origin is None:
@@ -164,7 +164,7 @@ class Backwards:
             except SourceError:
                 return seen
         count = seen.numbers[-1] + 1
-        if count <= self.last:
+        if count <= self.entry:
             raise self._plan.never_reached(count)
         return seen
 

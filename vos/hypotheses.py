@@ -248,7 +248,10 @@ def _window(box: np.ndarray, evidence: Evidence, image: FeatureMap) -> Window:
 
 def _on_frame(asked: Sequence[_Asked | None], evidence: Evidence, image: FeatureMap) -> Prompts:
     """What is asked for in pixels of the frame; None asks for nothing."""
-    width = _POINTS + any(one is not None and one.against is not None for one in asked)
+    # A tracker of somebody's own may give more points than ours do.
+    most = max((len(one.on_frame) for one in asked if one is not None and one.on_frame is not None), default=0)
+    most = max(_POINTS, most)
+    width = most + any(one is not None and one.against is not None for one in asked)
     points = np.zeros((len(asked), width, 2), dtype=np.float32)
     labels = np.full(points.shape[:2], -1, dtype=np.int8)
     boxes = np.full((len(asked), 4), np.nan, dtype=np.float32)
@@ -264,7 +267,7 @@ def _on_frame(asked: Sequence[_Asked | None], evidence: Evidence, image: Feature
             points[row, : len(inside)] = inside
             labels[row, : len(inside)] = 1
         if one.against is not None:
-            points[row, _POINTS], labels[row, _POINTS] = np.clip(one.against * scale - 0.5, 0, corner), 0
+            points[row, most], labels[row, most] = np.clip(one.against * scale - 0.5, 0, corner), 0
         low, high = one.box[:2] * scale - 0.5 - _MARGIN, one.box[2:] * scale - 0.5 + _MARGIN
         boxes[row] = [*np.clip(low, 0, corner), *np.clip(high, 0, corner)]
     return Prompts(points, labels, boxes)

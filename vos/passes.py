@@ -1,6 +1,6 @@
 """One video's pass: what is known of its objects, and the step from a frame to its result.
 
-Features -> Tracker.locate -> Prompts (N) -> Segmenter (one batch per cascade step) -> merge -> FrameResult
+Features -> Tracker.locate -> Prompts (N) -> Segmenter (N rows per cascade step) -> merge -> FrameResult
          -> Tracker.update
 """
 

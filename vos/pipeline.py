@@ -1,6 +1,6 @@
 """The loop: frames in, results out, one at a time.
 
-    source -> Frame -> encode -> Features -> Tracker.locate -> Prompts (N) -> Segmenter (one batch per cascade step)
+    source -> Frame -> encode -> Features -> Tracker.locate -> Prompts (N) -> Segmenter (N rows per cascade step)
            -> merge -> FrameResult -> Tracker.update
 
 Reading, encoding, and the rest run side by side: the first two need nothing from the past.
@@ -112,10 +112,21 @@ class VideoTracker:
 
         A result comes as soon as its frame and the pass's `latency` frames after it are read. Reading and encoding run
         ahead in threads of their own, and so does what the tracker can do ahead where a GPU encodes; elsewhere that
-        would take the encoder's cores. On a CPU torch computes with half of its threads until the run ends.
+        would take the encoder's cores. Until the run ends torch computes with half of its threads on a CPU, and with at
+        most 4 beside a GPU.
 
         Args:
+            frames: the frames, uint8 (H, W, 3) RGB, all of the plan's size; a `Source` or what comes of one.
+            plan: what to track, by the frames' numbers. What lies beyond the last frame is left out.
             video: a pass to go on with, whose next frame is the first of `frames`; a fresh one by default.
+
+        Yields:
+            A FrameResult for every frame.
+
+        Raises:
+            SourceError: `frames` cannot be read on, or one is too large for the tracker.
+            DeviceError: out of memory.
+            ReferenceInputError: clicks or a box that SAM makes nothing of.
         """
         video = video or self.begin()
         device, source = self._models.segmenter.device, source_of(frames)

@@ -217,7 +217,7 @@ class ObjectResult:
             given; 0 where absent.
         box: xyxy, inclusive, original pixels; None where the mask is empty.
         area: pixels.
-        given: the mask is the user's own (a reference frame).
+        given: the frame has a reference of it: the mask is the user's own, or what SAM made of their clicks and box.
     """
 
     id: int

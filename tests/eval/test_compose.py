@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from eval.cli import register
-from eval.compose import compose, matching
+from eval.compose import clips_of, compose
 from eval.davis import Dataset, open_dataset
 from tests.eval.data import SIZE, rectangles, write_dataset
 from vos.errors import EvaluationError
@@ -42,7 +42,7 @@ def real(root: Path) -> Dataset:
 
 
 def shots(real: Dataset, name: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    (clip,) = [clip for clip in matching(real) if clip.name == name]
+    (clip,) = [clip for clip in clips_of(real) if clip.name == name]
     return list(clip.shots())
 
 
@@ -85,7 +85,7 @@ def test_away_has_nothing_while_another_shot_is_on(real: Dataset) -> None:
 
 
 def test_it_becomes_a_data_set(real: Dataset, tmp_path: Path) -> None:
-    made = matching(real, ["over", "away-one"], frames=6)
+    made = clips_of(real, ["over", "away-one"], frames=6)
     assert list(compose(made, tmp_path / "composed")) == [6, 6, 6]
     written = open_dataset(tmp_path / "composed")
     assert written.year == 2017
@@ -101,12 +101,12 @@ def test_it_becomes_a_data_set(real: Dataset, tmp_path: Path) -> None:
 
 def test_what_cannot_be_composed_is_said(real: Dataset, root: Path) -> None:
     with pytest.raises(EvaluationError, match="two or more sequences"):
-        matching(open_dataset(root, year=2016, sequences=["one"]))
+        clips_of(open_dataset(root, year=2016, sequences=["one"]))
     with pytest.raises(EvaluationError, match="no clip has 'three' in its name; there are beside-one-two"):
-        matching(real, ["three"])
+        clips_of(real, ["three"])
     (real.images / "one" / "00000.png").unlink()
     with pytest.raises(EvaluationError, match="sequence one, frame 00000: it has no image"):
-        list(matching(real, ["over-one"])[0].shots())
+        list(clips_of(real, ["over-one"])[0].shots())
 
 
 def test_the_command_says_what_to_do_next(root: Path, tmp_path: Path) -> None:

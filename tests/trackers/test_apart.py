@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from trackers.apart import ahead, contested, given_back, told_apart
+from trackers.apart import contested, given_back, leads, told_apart
 from trackers.appearance import Cells, Sums, likeness
 from vos.hypotheses import rivalled
 from vos.models.features import FeatureMap
@@ -50,7 +50,7 @@ def test_weights_solve_the_regression_with_one_target_per_object() -> None:
 @pytest.mark.parametrize("kinds", [2, 4])
 def test_every_object_is_ahead_on_its_own_cells_only(kinds: int) -> None:
     cells, shares = _scene(kinds)
-    lead = ahead(cells, _told_apart(cells, shares))
+    lead = leads(cells, _told_apart(cells, shares))
     for row, share in enumerate(shares):
         assert lead[row][share > 0].min() > 0.5
         for other in set(range(kinds)) - {row}:
@@ -59,14 +59,14 @@ def test_every_object_is_ahead_on_its_own_cells_only(kinds: int) -> None:
 
 def test_look_alikes_are_not_told_apart() -> None:
     cells, shares = _scene(2, alike=1.0)
-    lead = ahead(cells, _told_apart(cells, shares))
+    lead = leads(cells, _told_apart(cells, shares))
     assert lead[:, (shares[0] + shares[1]) > 0].abs().max() < 0.3, "little but noise"
 
 
 def test_an_object_leads_by_what_the_next_one_has() -> None:
     cells, shares = _scene(3)
     weights = _told_apart(cells, shares)
-    looks, lead = likeness(cells, weights).numpy(), ahead(cells, weights).numpy()
+    looks, lead = likeness(cells, weights).numpy(), leads(cells, weights).numpy()
     for row in range(3):
         np.testing.assert_allclose(lead[row], looks[row] - np.delete(looks, row, 0).max(0), atol=1e-6)
 

@@ -132,7 +132,7 @@ def _follow(
     progress = FrameProgress(count, quiet=wishes.quiet, done=done)
     try:
         # No frame has a smaller number than there are before it.
-        if before is not None and done <= before.last:
+        if before is not None and done <= before.entry:
             _look_back(before, plan, session, wishes)
         with progress:
             if kept is not None and kept.state is not None:

@@ -45,7 +45,18 @@ class EmbeddingCache:
             raise self._refusal(error) from error
 
     def get(self, image: np.ndarray, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """The embedding of a frame, uint8 (H, W, 3): from disk, else computed and kept. float32, rounded to half."""
+        """The embedding of a frame, uint8 (H, W, 3): from disk, else computed and kept.
+
+        Args:
+            image: the frame.
+            compute: its embedding, float (C, h, w), on any device; called where it is not on disk.
+
+        Returns:
+            float32 (C, h, w), rounded to half precision; on the CPU if it was on disk, else where it was computed.
+
+        Raises:
+            OutputError: it cannot be kept.
+        """
         digest = hashlib.blake2b(f"{self._context} {image.shape}".encode(), digest_size=20)
         digest.update(np.ascontiguousarray(image).data)
         path = self._folder / f"{digest.hexdigest()}{_SUFFIX}"

@@ -137,7 +137,11 @@ class SegmentAnything:
 
     @torch.inference_mode()
     def encode(self, image: np.ndarray) -> FeatureMap:
-        """Embed a frame, uint8 RGB (H, W, 3): longer side resized to the input size, padded -> (256, h, w)."""
+        """Embed a frame, uint8 RGB (H, W, 3): its longer side resized to the input size, and padded if that is set.
+
+        Returns:
+            Features float32 (256, h, w), and the encoder's earlier stages where they are kept.
+        """
         if self._cache is None:
             embedding = self._embed(image)
             embedding = embedding.half().float() if self._half else embedding
