@@ -36,6 +36,31 @@ def test_a_stack_of_sixteen_bits(tmp_path: Path) -> None:
         assert [int(frame.image.max()) for frame in source] == [0, 40, 80, 120]
 
 
+@pytest.mark.parametrize(("bits", "largest"), [(8, 200), (10, 1000), (12, 1024), (14, 9000), (16, 16_384)])
+@pytest.mark.parametrize("kind", ["folder", "stack"])
+def test_sixteen_bits_that_hold_fewer_are_as_bright_as_they_are_meant(
+    tmp_path: Path, kind: str, bits: int, largest: int
+) -> None:
+    pictures = [np.full((6, 8), largest * (k + 1) // 20, np.uint16) for k in range(20)]
+    pages = [Image.fromarray(picture) for picture in pictures]
+    path = tmp_path / ("stack.tif" if kind == "stack" else "folder")
+    if kind == "stack":
+        pages[0].save(path, save_all=True, append_images=pages[1:])
+    else:
+        path.mkdir()
+        for k, page in enumerate(pages):
+            page.save(path / f"{k:05d}.{'png' if k % 2 else 'tif'}")
+        (path / "00007.png").write_bytes(b"damaged")
+    with open_source(path) as source:
+        white = 2**bits - 1
+        for frame in source:
+            assert abs(int(frame.image[0, 0, 0]) - 255 * int(pictures[frame.index][0, 0]) / white) <= 0.5
+            assert ("of 16 bits" in source.describe()) == (bits < 16)
+            assert bits == 16 or f"{bits} of 16 bits" in source.describe()
+            if kind == "folder" and frame.index == 6:
+                break
+
+
 def test_previews_are_no_frames(tmp_path: Path) -> None:
     picture = Image.fromarray(numbered(6)[5])
     small = picture.resize((24, 16))

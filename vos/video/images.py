@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -17,18 +17,21 @@ from vos.video.source import Source
 
 # Pillow's formats that may hold several pictures which are frames.
 _SEVERAL = frozenset({"PNG", "TIFF", "WEBP"})
+# 16 bits often hold what a camera has measured in fewer: the narrowest range is taken that holds the numbers of so many
+# of a sequence's pictures.
+_RANGES, _SAMPLED = {255: 8, 1023: 10, 4095: 12, 16383: 14, 65535: 16}, 16
 
 
-def read_image(path: Path, *, upright: bool = True) -> np.ndarray:
+def read_image(path: Path, *, upright: bool = True, white: int = 65535) -> np.ndarray:
     """Read one image file as uint8 (H, W, 3) RGB.
 
-    16-bit values are scaled by 255 / 65535, alpha is dropped, and `upright` applies the EXIF orientation.
+    16-bit values are scaled by 255 / `white`, alpha is dropped, and `upright` applies the EXIF orientation.
 
     Raises:
         SourceError: if the file is not an image, is damaged, or holds floating-point values.
     """
     with _readable(f"{path}"), Image.open(path) as opened:
-        return _rgb(ImageOps.exif_transpose(opened) if upright else opened, f"{path}")
+        return _rgb(ImageOps.exif_transpose(opened) if upright else opened, f"{path}", white)
 
 
 @contextmanager
@@ -44,14 +47,40 @@ def _readable(name: str) -> Iterator[None]:
         raise SourceError(f"{name}: cannot be read as an image: {reason}") from error
 
 
-def _rgb(image: Image.Image, name: str) -> np.ndarray:
+def _rgb(image: Image.Image, name: str, white: int = 65535) -> np.ndarray:
     if image.mode == "F":
         raise SourceError(f"{name}: images of floating-point values have no defined range; save it as 8 or 16 bit")
-    if image.mode.startswith("I"):
-        wide = np.asarray(image).astype(np.int64).clip(0, 65535)
-        grey = ((wide * 255 + 32767) // 65535).astype(np.uint8)
+    if _is_wide(image):
+        wide = np.asarray(image).astype(np.int64).clip(0, white)
+        grey = ((wide * 255 + white // 2) // white).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     return np.array(image.convert("RGB"))
+
+
+def _is_wide(image: Image.Image) -> bool:
+    """Whether its numbers have 16 bits, or more of which 16 count."""
+    return image.mode.startswith("I")
+
+
+def _largest(image: Image.Image) -> int:
+    """Its largest number, of 16 bits; that of white where it has no more than 8."""
+    return int(np.asarray(image).max(initial=0)) if _is_wide(image) else max(_RANGES)
+
+
+def _white_of(count: int, largest: Callable[[int], int]) -> int:
+    """What is white in a sequence of `count` pictures, of some of which `largest` tells the largest number."""
+    found = 0
+    for index in np.linspace(0, count - 1, min(count, _SAMPLED)).round().astype(int).tolist():
+        # A picture that cannot be read says so when its turn comes.
+        with suppress(SourceError):
+            found = max(found, largest(index))
+        if found > sorted(_RANGES)[-2]:
+            break
+    return next((white for white in _RANGES if found <= white), max(_RANGES))
+
+
+def _said(white: int) -> list[str]:
+    return [] if white == max(_RANGES) else [f"{_RANGES[white]} of 16 bits"]
 
 
 class ImageSource(Source):
@@ -64,9 +93,15 @@ class ImageSource(Source):
         )
 
     def _read(self) -> Generator[Pending, None, None]:
+        white = _white_of(len(self._paths), self._largest)
+        self._traits += _said(white)
         for index, path in enumerate(self._paths):
-            image = partial(read_image, path, upright=self.reading.autorotate)
+            image = partial(read_image, path, upright=self.reading.autorotate, white=white)
             yield Pending(index, image, time=None, name=path.name)
+
+    def _largest(self, index: int) -> int:
+        with _readable(f"{self._paths[index]}"), Image.open(self._paths[index]) as opened:
+            return _largest(opened)
 
 
 def count_pages(path: Path) -> int:
@@ -103,14 +138,21 @@ class PagesSource(Source):
     def _read(self) -> Generator[Pending, None, None]:
         with Image.open(self._path) as opened:
             first = _first_page(opened)
+            white = _white_of(self._count, lambda index: self._largest(opened, first + index))
+            self._traits += _said(white)
             for index in range(self._count):
-                yield Pending(index, partial(self._page, opened, first + index), time=None, name=str(index))
+                yield Pending(index, partial(self._page, opened, first + index, white), time=None, name=str(index))
 
-    def _page(self, opened: Image.Image, page: int) -> np.ndarray:
+    def _largest(self, opened: Image.Image, page: int) -> int:
+        with _readable(f"{self._path}: picture {page}"):
+            opened.seek(page)
+            return _largest(opened)
+
+    def _page(self, opened: Image.Image, page: int, white: int) -> np.ndarray:
         name = f"{self._path}: picture {page}"
         with _readable(name):
             opened.seek(page)
-            return _rgb(ImageOps.exif_transpose(opened) if self.reading.autorotate else opened, name)
+            return _rgb(ImageOps.exif_transpose(opened) if self.reading.autorotate else opened, name, white)
 
 
 class ArraySource(Source):
