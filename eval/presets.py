@@ -60,7 +60,7 @@ class PresetPass:
     """
 
     def __init__(self, tracker: VideoTracker) -> None:
-        self._pass = tracker.begin()
+        self._pass = tracker.begin(timed=True)
         self._keyframes = self._pass.keyframes
 
     @property

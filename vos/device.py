@@ -51,6 +51,10 @@ def resolve_precision(name: str, device: torch.device) -> str:
     return "bfloat16" if there else "float32"
 
 
+# What libraries below PyTorch say where there is no memory: oneDNN, CUDA, cuBLAS.
+_FULL = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+
+
 @contextmanager
 def frame_errors(frame: Frame, device: torch.device) -> Iterator[None]:
     """What a user can mend of a frame's errors, in words.
@@ -72,7 +76,7 @@ def frame_errors(frame: Frame, device: torch.device) -> Iterator[None]:
             "keyframes; track in a smaller picture (max_size), or with the preset best"
         ) from error
     except (MemoryError, RuntimeError) as error:
-        full = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+        full = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in _FULL)
         if not full:
             raise
         raise _full(frame, device) from error

@@ -48,6 +48,10 @@ class _Followed(NamedTuple):
 class VideoPass:
     """One video's run: what is known of its objects, and the step from frame to result.
 
+    Args:
+        settings, models, tracker: what to run.
+        timed: wait for a GPU at every stage, so that `times` are those of the stages.
+
     Attributes:
         times: seconds per stage: encode, locate, segment, merge, learn, carry.
 
@@ -55,20 +59,21 @@ class VideoPass:
         SettingsError: keyframes for a tracker that looks ahead.
     """
 
-    def __init__(self, settings: Settings, models: Models, tracker: Tracker) -> None:
+    def __init__(self, settings: Settings, models: Models, tracker: Tracker, *, timed: bool = False) -> None:
         if settings.keyframe_every > 1 and latency(tracker):
             raise SettingsError(
                 f"tracker '{settings.tracker.name}' looks ahead at every frame; set keyframe_every=1, or choose another"
             )
         self._settings = settings
         self._models = models
+        self._beside = models.beside
         self._tracker = tracker
         fit = ScaleFit(steps=settings.fit.steps, learning_rate=settings.fit.learning_rate)
         self._segmenter = Segmenter(models.segmenter, settings.decoder, fit)
         self._objects = ObjectTable()
         self._keyframes = Keyframes(settings.keyframe_every)
         self._carrier = Carrier()
-        self.times = StageTimes(models.segmenter.device)
+        self.times = StageTimes(models.segmenter.device if timed else None)
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -118,7 +123,7 @@ class VideoPass:
         """
         with (
             frame_errors(frame, self._models.segmenter.device),
-            self._models.beside.work(),
+            self._beside.work(),
             self.times.stage("encode"),
         ):
             features = self._models.encode(frame)
@@ -181,7 +186,7 @@ class VideoPass:
             # Features that another pass has made may lack what this one needs.
             with self.times.stage("encode"):
                 features = replace(features, detail=self._segmenter.detail(frame.image, features.image))
-        self._models.beside.take_over(features.image.features, features.prior.features)
+        self._beside.take_over(features.image.features, features.prior.features)
         tell_ahead(self._tracker, upcoming)
         found = self._follow(frame, features, new_ids)
         masks = self._reference_masks(features, given, found.logits)

@@ -140,9 +140,9 @@ class VideoTracker:
                 for one, features in ready:
                     yield video.step(one.frame, plan.at(one.frame.index), features, one.upcoming)
 
-    def begin(self) -> VideoPass:
-        """A fresh state for one video, for callers with a loop of their own."""
-        return VideoPass(self._settings, self._models, make_tracker(self._settings.tracker.parts))
+    def begin(self, *, timed: bool = False) -> VideoPass:
+        """A fresh state for one video, for callers with a loop of their own; `timed` as in `VideoPass`."""
+        return VideoPass(self._settings, self._models, make_tracker(self._settings.tracker.parts), timed=timed)
 
 
 class _Wanted(NamedTuple):

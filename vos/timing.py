@@ -15,10 +15,11 @@ class StageTimes:
 
     Args:
         device: its current stream is waited for before and after a stage, so that queued GPU work counts where it was
-            asked for. Threads with streams of their own do not wait for each other.
+            asked for. Threads with streams of their own do not wait for each other. None: nothing is waited for, and
+            work counts where its results are needed.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device | None) -> None:
         self._device = device
         self._seconds: dict[str, float] = {}
         self._adding = Lock()
@@ -41,5 +42,5 @@ class StageTimes:
                 self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - began
 
     def _wait(self) -> None:
-        if self._device.type == "cuda":
+        if self._device is not None and self._device.type == "cuda":
             torch.cuda.current_stream(self._device).synchronize()

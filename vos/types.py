@@ -198,7 +198,7 @@ class Candidates:
 
     def pick(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """One candidate a row: index int64 (N,) -> logits (N, h, w), scores (N,)."""
-        rows = index.new_tensor(range(len(index)))
+        rows = index.new_ones(len(index)).cumsum(0) - 1  # made where it is needed: nothing waits
         return self.logits[rows, index], self.scores[rows, index]
 
     def __repr__(self) -> str:

@@ -5,7 +5,7 @@ On a fast GPU the network waits for the interpreter, and so does everything else
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from inspect import ismethod
@@ -22,8 +22,12 @@ _Key = tuple[tuple[torch.Size, torch.dtype], ...]
 _REMEMBERED = 1000
 # Where there was no memory for a recording, so many calls pass before it is tried again.
 _AGAIN = 1000
-# One recording at a time: it may not be disturbed by what prepares another.
+# One recording at a time, and no replay meanwhile, which PyTorch 2.6 takes for a part of it.
 _RECORDING = Lock()
+
+
+class _NotRecorded(Exception):
+    """Recording failed."""
 
 
 class Recorded:
@@ -36,7 +40,7 @@ class Recorded:
         work: tensors on the device -> a tuple of tensors. It reads nothing back to the host, and whatever else it uses
             stays where it is in memory. Where it is a method, its object has to be kept by others.
         device: a CUDA device.
-        most: how many shapes to keep recorded; those that have not been used for longest are forgotten.
+        most: how many shapes to keep recorded; when another one comes, all are forgotten.
         patience: how often a shape has to come before it is recorded.
     """
 
@@ -48,7 +52,7 @@ class Recorded:
         self._most = most
         self._patience = patience
         self._met: Counter[_Key] = Counter()
-        self._recordings: OrderedDict[_Key, _Recording] = OrderedDict()
+        self._recordings: dict[_Key, _Recording] = {}
         self._calls = Lock()
         self._stream = torch.cuda.Stream(device)
         self._pool: Any = None
@@ -70,18 +74,17 @@ class Recorded:
                 # Recordings have memory of their own: where there is none, what there was room for so far goes on
                 # without, after this block, in which the failure still holds some.
                 self._met[key] = -_AGAIN
-                with suppress(torch.OutOfMemoryError):
+                with suppress(torch.OutOfMemoryError, _NotRecorded):
                     recording = self._record(key, given)
             # A call may leave something for the next one, such as a cache filled when first needed.
             stream = torch.cuda.current_stream(self._device)
             stream.wait_event(self._free)
-            if recording is None:
-                results = self._work(*(one.to(self._device) for one in given))
-            else:
-                self._recordings.move_to_end(key)
-                results = recording(given)
-            self._free.record(stream)
-            return results
+            try:
+                if recording is None:
+                    return self._work(*(one.to(self._device) for one in given))
+                return recording(given)
+            finally:
+                self._free.record(stream)
 
     def _is_due(self, key: _Key) -> bool:
         """Whether a shape, counted here, has come often enough."""
@@ -94,16 +97,25 @@ class Recorded:
         with _RECORDING:
             # Nothing may be in use that is freed. Memory kept for computing what will be recorded is not needed again.
             torch.cuda.synchronize(self._device)
+            if len(self._recordings) >= self._most:
+                self._forget()
             torch.cuda.empty_cache()
-            while len(self._recordings) >= self._most:
-                forgotten, _ = self._recordings.popitem(last=False)
-                self._met.pop(forgotten, None)
             if not self._recordings:
                 # A pool ends with the last recording in it.
                 self._pool = torch.cuda.graph_pool_handle()
             # Results are copied before anything else runs, so recordings may work in the same memory.
-            self._recordings[key] = _Recording(self._work, given, self._device, self._stream, self._pool)
+            try:
+                self._recordings[key] = _Recording(self._work, given, self._device, self._stream, self._pool)
+            except BaseException:
+                self._forget()
+                raise
         return self._recordings[key]
+
+    def _forget(self) -> None:
+        """All of them: with the first that ends goes what cuBLAS keeps for the stream on which all were made."""
+        for key in self._recordings:
+            self._met.pop(key, None)
+        self._recordings.clear()
 
 
 class _Recording:
@@ -123,19 +135,25 @@ class _Recording:
             # Libraries take what they need now: while this records, they may not.
             work(*self._given)
             stream.synchronize()
-            # Other threads go on meanwhile, and may ask for memory.
-            self._graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+            torch.cuda.empty_cache()  # the recording's memory is its own
             try:
+                # Other threads go on meanwhile, and may ask for memory.
+                self._graph.capture_begin(pool=pool, capture_error_mode="thread_local")
                 self._results = work(*self._given)
-            except BaseException:
-                with suppress(RuntimeError):
-                    self._graph.capture_end()
+                self._graph.capture_end()
+            except BaseException as error:
+                for end in (self._graph.capture_end, self._graph.reset):
+                    with suppress(RuntimeError):
+                        end()
+                # What is wrong with the work itself shows when it is done without.
+                if isinstance(error, RuntimeError):
+                    raise _NotRecorded from error
                 raise
-            self._graph.capture_end()
         stream.synchronize()
 
     def __call__(self, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         for own, one in zip(self._given, given, strict=True):
             own.copy_(one, non_blocking=True)
-        self._graph.replay()
+        with _RECORDING:
+            self._graph.replay()
         return tuple(one.clone() for one in self._results)
