@@ -96,7 +96,10 @@ def evaluate(
     ),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress and no table."),
 ) -> None:
-    """Score masks on DAVIS: region J, boundary F, and their mean over objects."""
+    """Score masks on DAVIS: J, F and J&F.
+
+    Region similarity J, boundary accuracy F, and their mean over objects.
+    """
     dataset = open_dataset(davis, subset, year=year, task=task, sequences=chosen(sequences), resolution=resolution)
     if plot is not None:
         from .plots import require_matplotlib
@@ -144,8 +147,9 @@ def parity(
     overwrite: bool = typer.Option(False, "--overwrite", help="Track everything anew."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
-    """Track DAVIS with a faithful preset and compare every mask with the reference program's.
+    """Compare masks with the authors' program's.
 
+    Tracks DAVIS with a faithful preset and compares every mask.
     A sequence agrees if the mean IoU of the masks is at least 0.98, or if its J&F is at most 1.5 under the reference's;
     exit code 1 if one does not.
     """

@@ -63,7 +63,10 @@ def compare(
     ),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress and no table."),
 ) -> None:
-    """Run presets on the same DAVIS frames: quality, speed and what was lost, in one table."""
+    """Compare presets on the same DAVIS frames.
+
+    Quality, speed and what was lost, in one table.
+    """
     dataset = open_dataset(davis, subset, year=year, sequences=chosen(sequences), resolution=resolution)
     unknown = [name for name in video if name not in dataset.names]
     if unknown:

@@ -207,8 +207,8 @@ class Comparison:
     def notes(self) -> list[str]:
         """What a reader of the numbers should know, one line each."""
         notes = [
-            "decode and encode are measured once per frame and charged to each row as if it ran alone; frames/s is of "
-            "one stage after the other, with the model loaded"
+            "decode and encode are measured once per frame and charged to each preset as if it ran alone; frames/s is "
+            "of one stage after the other, with the model loaded"
         ]
         if self.peak_mb is not None:
             notes.append(f"peak memory of the whole process, all rows together: {self.peak_mb:.0f} MB")

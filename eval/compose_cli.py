@@ -29,7 +29,10 @@ def compose_clips(
     resolution: str = typer.Option("480p", "--resolution", metavar="FOLDER", help="Folder below Annotations."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
-    """Compose clips of several objects with exact truth: side by side, over each other, hidden, away for a while."""
+    """Compose clips of several objects.
+
+    With exact truth: side by side, over each other, hidden, away for a while.
+    """
     made = clips_of(open_dataset(davis, year=2016, sequences=chosen(sequences), resolution=resolution), only, frames)
     count = sum(
         compose(

@@ -420,7 +420,7 @@ def test_json(done: Bench) -> None:
 def test_notes(done: Bench, bench: Bench) -> None:
     notes = done.comparison().notes()
     assert notes[0].startswith(
-        "decode and encode are measured once per frame and charged to each row as if it ran alone"
+        "decode and encode are measured once per frame and charged to each preset as if it ran alone"
     )
     assert re.fullmatch(r"peak memory of the whole process, all rows together: \d+ MB", notes[1])
     assert len(notes) == 2

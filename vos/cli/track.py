@@ -30,7 +30,10 @@ def track(
         None, "-o", "--out", help="Folder for the results.  [default: SOURCE's name + '-vos']"
     ),
     ref: list[str] = typer.Option(
-        [], "--ref", metavar="[FRAME:]MASK[:ID]", help="A mask of what to track: image or .npy."
+        [],
+        "--ref",
+        metavar="[FRAME:]MASK[:ID]",
+        help="A mask of what to track: image or .npy. May be repeated, as --click and --box.",
     ),
     click: list[str] = typer.Option(
         [],
@@ -41,13 +44,15 @@ def track(
     box: list[str] = typer.Option([], "--box", metavar="[FRAME:]X0,Y0,X1,Y1[:ID]", help="A box around an object."),
     preset: str = typer.Option(DEFAULT_PRESET, "--preset", "-p", help="How to track; `vos presets` lists them."),
     set_: list[str] = typer.Option(
-        [], "--set", metavar="KEY=VALUE", help="Change one setting; `vos presets` lists them."
+        [], "--set", metavar="KEY=VALUE", help="Change one setting; `vos presets` lists them. May be repeated."
     ),
     model: str | None = typer.Option(None, "--model", help="mobile_sam, sam_vit_b, sam_vit_l or sam_vit_h."),
     features: str | None = typer.Option(
-        None, "--features", help="Where the location prior comes from: sam or a DINOv2."
+        None, "--features", help="Where matching looks for objects: sam or a DINOv2; for presets such as persam."
     ),
-    tracker: str | None = typer.Option(None, "--tracker", help="How objects are found in the next frame."),
+    tracker: str | None = typer.Option(
+        None, "--tracker", help="How objects are found in the next frame; `vos trackers` lists them."
+    ),
     weights: Path | None = typer.Option(
         None, "--weights", help="The model's checkpoint on disk; nothing is downloaded."
     ),
@@ -67,7 +72,10 @@ def track(
         False, "--both-ways", help="Track objects backwards too, to the frames before their first reference."
     ),
     max_size: int | None = typer.Option(
-        None, "--max-size", metavar="PIXELS", help="Track in a picture of this size; masks keep the source's size."
+        None,
+        "--max-size",
+        metavar="PIXELS",
+        help="Longer side of the picture that is tracked in; masks keep the source's size.",
     ),
     autorotate: bool = typer.Option(
         True, "--autorotate/--no-autorotate", help="Turn pictures upright, as the file says."
@@ -82,8 +90,8 @@ def track(
 ) -> None:
     """Track objects through a video: their masks in every frame.
 
-    Give any mixture of --ref, --click and --box, on any frame (0 by default), for any number of objects; an ID is
-    1 to 255 (1 by default).
+    Give any mixture of --ref, --click and --box, on any frame (by default the first one read), for any number of
+    objects; an ID is 1 to 255 (1 by default).
     """
     short = {"model": model, "features": features, "tracker.name": tracker, "weights": weights, "device": device}
     settings = load_settings(preset, [*set_, *((key, value) for key, value in short.items() if value is not None)])

@@ -11,7 +11,10 @@ from vos.tracking import installed_trackers
 
 
 def trackers() -> None:
-    """List the installed trackers, where each comes from, its licence, and what is missing and how to get it."""
+    """List trackers, and what is missing for them.
+
+    Where each comes from, its licence, and how to get what it needs.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for k, column in enumerate(("tracker", "from", "licence", "what it is")):
         table.add_column(column, overflow="fold", no_wrap=k == 0)

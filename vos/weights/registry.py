@@ -33,7 +33,13 @@ class PinnedFile:
 
 @dataclass(frozen=True)
 class Checkpoint(PinnedFile):
-    """A model's weights."""
+    """A model's weights.
+
+    Attributes:
+        option: how a file of the user's own takes their place.
+    """
+
+    option: str = "--weights FILE"
 
 
 def known() -> tuple[Checkpoint, ...]:
@@ -58,7 +64,9 @@ def _dinov2(name: str, size: int, sha256: str, description: str) -> Checkpoint:
     model = name.removesuffix("_reg")
     file = f"{model}_{'reg4_' if name != model else ''}pretrain.pth"
     address = UrlSource(f"https://dl.fbaipublicfiles.com/dinov2/{model}/{file}")
-    return Checkpoint(name, file, size, sha256, "Apache-2.0", description, (address,))
+    return Checkpoint(
+        name, file, size, sha256, "Apache-2.0", description, (address,), option="--set features_weights=FILE"
+    )
 
 
 _CHECKPOINTS = (

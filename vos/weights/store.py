@@ -59,7 +59,7 @@ def fetch(name: str, *, progress: Progress | None = None) -> Path:
     Raises WeightsError: an unknown name, no source that works, or a cache folder that cannot be written.
     """
     checkpoint = get_checkpoint(name)
-    advice = f"download {checkpoint.file} on another machine and pass it with --weights FILE"
+    advice = f"download {checkpoint.file} on another machine and pass it with {checkpoint.option}"
     return obtain(checkpoint, cached_path(checkpoint), advice=advice, progress=progress)
 
 
