@@ -28,6 +28,7 @@ from vos.tracking import check_trackers, make_tracker, with_following
 from vos.types import Frame, FrameResult
 from vos.video import open_source, prefetch
 from vos.video.prefetch import source_of
+from vos.video.pyav import silence
 from vos.weights import fetch
 
 # Decoded frames waiting for the encoder; one in work and one ready are enough to hide decoding.
@@ -128,6 +129,7 @@ class VideoTracker:
             DeviceError: out of memory.
             ReferenceInputError: clicks or a box that SAM makes nothing of.
         """
+        silence()  # what the models have imported may have changed that
         video = video or self.begin()
         device, source = self._models.segmenter.device, source_of(frames)
         with encoders(device, self._settings.compile, frames) as count:

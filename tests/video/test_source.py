@@ -6,6 +6,7 @@ import gc
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -266,6 +267,23 @@ def test_libav_is_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
     path.write_bytes(path.read_bytes()[:-2000])
     read_until_damage(path)
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_ffmpeg_says_takes_no_lock_of_python(tmp_path: Path) -> None:
+    """Its threads would wait for one that whoever waits for them holds. Older torchvision sets this level."""
+    path = write_video(tmp_path / "clip.mp4", noise(60), movflags="faststart")
+    path.write_bytes(path.read_bytes()[:-2000])
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        errors, _ = av.logging.get_last_error()
+        with av.open(str(path)) as container, suppress(av.error.FFmpegError):
+            list(container.decode(video=0))
+        said, _ = av.logging.get_last_error()
+        assert said > errors
+        read_until_damage(path)
+        assert av.logging.get_last_error()[0] == said
+    finally:
+        av.logging.set_level(None)
 
 
 def test_folder_in_natural_order(tmp_path: Path) -> None:

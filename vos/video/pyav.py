@@ -1,4 +1,4 @@
-"""What PyAV 19 does in another way than 17 and 18, in one place."""
+"""PyAV's peculiarities, in one place: what 19 does in another way than 17 and 18, and what FFmpeg says."""
 
 from __future__ import annotations
 
@@ -7,20 +7,35 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import av.container
+import av.logging
 
 if TYPE_CHECKING:
     from av.rational import AVRational
 
     from vos.video.opening import Pipe
 
+# FFmpeg's QUIET, for which PyAV has no name.
+_QUIET = -8
 # Metadata that are not UTF-8 must not make a file unreadable. From 19 on they never do; before, PyAV has to be told.
 _ANY_METADATA: dict[str, Any] = (
     {"metadata_errors": "ignore"} if hasattr(av.container.Container, "metadata_errors") else {}
 )
 
 
+def silence() -> None:
+    """Let FFmpeg say nothing, by its own means, unless somebody has chosen that PyAV passes on what it says.
+
+    What PyAV passes on asks for Python's lock in FFmpeg's threads. Who frees a decoder holds that lock and waits for
+    them: the program would hang. Torchvision, where it still reads videos (0.21), has PyAV pass on errors.
+    """
+    if av.logging.get_level() in (None, av.logging.ERROR):
+        av.logging.restore_default_callback()
+        av.logging.set_libav_level(_QUIET)
+
+
 def open_input(what: str | Pipe, **options: Any) -> av.container.InputContainer:
     """`av.open` for reading, whatever bytes the metadata hold."""
+    silence()
     return av.open(what, **_ANY_METADATA, **options)
 
 
