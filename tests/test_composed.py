@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.compose import matching
+from eval.compose import clips_of
 from eval.continuity import Continuity, ContinuityCounter
 from eval.davis import open_dataset
 from tests.drawn import Thing, clip
@@ -97,7 +97,7 @@ def test_what_passes_behind_a_wall_is_not_shown_and_is_found_again(
 def test_composed_of_real_sequences(
     tracked: Callable[[Shots], tuple[Continuity, list[float]]], shared: Path, name: str, frames: int, least: float
 ) -> None:
-    (found,) = matching(open_dataset(shared / "davis", year=2016), [name], frames)
+    (found,) = clips_of(open_dataset(shared / "davis", year=2016), [name], frames)
     total, ious = tracked(list(found.shots()))
     assert total.swaps == 0
     assert total.ghosts == 0
@@ -110,6 +110,6 @@ def test_two_people_who_cover_each_other_keep_their_ids(
     tracked: Callable[[Shots], tuple[Continuity, list[float]]], shared: Path
 ) -> None:
     pair = open_dataset(shared / "davis", year=2016, sequences=["paragliding-launch", "bmx-trees"])
-    (found,) = matching(pair, ["over-paragliding"], 45)
+    (found,) = clips_of(pair, ["over-paragliding"], 45)
     total, _ = tracked(list(found.shots()))
     assert (total.swaps, total.lost) == (0, 0)
