@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from vos.video.opening import Pipe
 
-# FFmpeg's QUIET, for which PyAV has no name.
-_QUIET = -8
 # Metadata that are not UTF-8 must not make a file unreadable. From 19 on they never do; before, PyAV has to be told.
 _ANY_METADATA: dict[str, Any] = (
     {"metadata_errors": "ignore"} if hasattr(av.container.Container, "metadata_errors") else {}
@@ -23,14 +21,13 @@ _ANY_METADATA: dict[str, Any] = (
 
 
 def silence() -> None:
-    """Let FFmpeg say nothing, by its own means, unless somebody has chosen that PyAV passes on what it says.
+    """Let PyAV pass on none of what FFmpeg says, where torchvision has made that it does.
 
-    What PyAV passes on asks for Python's lock in FFmpeg's threads. Who frees a decoder holds that lock and waits for
-    them: the program would hang. Torchvision, where it still reads videos (0.21), has PyAV pass on errors.
+    To pass it on takes Python's lock in FFmpeg's threads. Who frees a decoder holds that lock and waits for them: the
+    program would hang. Torchvision, where it still reads videos (0.21), asks for errors.
     """
-    if av.logging.get_level() in (None, av.logging.ERROR):
-        av.logging.restore_default_callback()
-        av.logging.set_libav_level(_QUIET)
+    if av.logging.get_level() == av.logging.ERROR:
+        av.logging.set_level(None)
 
 
 def open_input(what: str | Pipe, **options: Any) -> av.container.InputContainer:
