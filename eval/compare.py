@@ -143,7 +143,6 @@ def preset_entries(presets: Iterable[str], overrides: Changes, dataset: Dataset)
         EvaluationError: no preset, or two rows of one name.
         SettingsError: an unknown preset or setting.
     """
-
     from .presets import SharedModels
 
     wanted = tuple(dict.fromkeys(presets))

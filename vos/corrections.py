@@ -188,7 +188,8 @@ class Correction:
         weighted = kernel * torch.from_numpy(samples.weights / samples.weights.sum()).to(device)[:, None]
         damping = _DAMPING / len(centres) * torch.eye(len(centres), device=device)
         target = weighted.T @ torch.from_numpy(samples.missing).to(device)
-        sums, here = weighted.T @ kernel + damping, "cpu" if device.type == "mps" else device  # not on MPS before 2.7
+        sums = weighted.T @ kernel + damping
+        here = torch.device("cpu") if device.type == "mps" else device  # PyTorch 2.6 solves nothing on MPS
         return cls(middle, scale, centres, torch.linalg.solve(sums.to(here), target.to(here)).to(device))
 
     def state(self) -> dict[str, np.ndarray]:

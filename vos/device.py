@@ -11,6 +11,9 @@ import torch
 from vos.errors import DeviceError, SourceError
 from vos.types import Frame
 
+# What libraries below PyTorch say where there is no memory: oneDNN, CUDA, cuBLAS.
+_NO_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+
 
 def resolve_device(name: str) -> torch.device:
     """`auto` (CUDA where there is one, else the CPU), `cpu`, `cuda`, `cuda:N` or `mps` as a torch device.
@@ -51,10 +54,6 @@ def resolve_precision(name: str, device: torch.device) -> str:
     return "bfloat16" if there else "float32"
 
 
-# What libraries below PyTorch say where there is no memory: oneDNN, CUDA, cuBLAS.
-_FULL = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
-
-
 @contextmanager
 def frame_errors(frame: Frame, device: torch.device) -> Iterator[None]:
     """What a user can mend of a frame's errors, in words.
@@ -63,26 +62,26 @@ def frame_errors(frame: Frame, device: torch.device) -> Iterator[None]:
         DeviceError: out of memory.
         SourceError: it is longer than OpenCV's `remap` takes.
     """
-    h, w = frame.size
     try:
         yield
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:
-            raise _full(frame, "cpu") from error
+            raise _out_of_memory(frame, "cpu") from error
         if "SHRT_MAX" not in str(error):
             raise
+        h, w = frame.size
         raise SourceError(
             f"frame {frame.index} is {w}x{h}, and 32766 pixels along a side are the most for this tracker, or for "
             "keyframes; track in a smaller picture (max_size), or with the preset best"
         ) from error
     except (MemoryError, RuntimeError) as error:
-        full = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in _FULL)
-        if not full:
+        known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if not known and not any(sign in str(error) for sign in _NO_MEMORY):
             raise
-        raise _full(frame, device) from error
+        raise _out_of_memory(frame, device) from error
 
 
-def _full(frame: Frame, device: torch.device | str) -> DeviceError:
+def _out_of_memory(frame: Frame, device: torch.device | str) -> DeviceError:
     h, w = frame.size
     return DeviceError(
         f"out of memory on {device} at frame {frame.index} ({w}x{h}); track fewer objects at a time or smaller "

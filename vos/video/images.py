@@ -19,10 +19,11 @@ from vos.video.source import Source
 _SEVERAL = frozenset({"PNG", "TIFF", "WEBP"})
 # 16 bits often hold what a camera has measured in fewer: the narrowest range is taken that holds the numbers of so many
 # of a sequence's pictures.
-_RANGES, _SAMPLED = {255: 8, 1023: 10, 4095: 12, 16383: 14, 65535: 16}, 16
+_NARROWER, _SAMPLED = {255: 8, 1023: 10, 4095: 12, 16383: 14}, 16
+_WHITE = 65535  # of all 16 bits
 
 
-def read_image(path: Path, *, upright: bool = True, white: int = 65535) -> np.ndarray:
+def read_image(path: Path, *, upright: bool = True, white: int = _WHITE) -> np.ndarray:
     """Read one image file as uint8 (H, W, 3) RGB.
 
     16-bit values are scaled by 255 / `white`, alpha is dropped, and `upright` applies the EXIF orientation.
@@ -47,7 +48,7 @@ def _readable(name: str) -> Iterator[None]:
         raise SourceError(f"{name}: cannot be read as an image: {reason}") from error
 
 
-def _rgb(image: Image.Image, name: str, white: int = 65535) -> np.ndarray:
+def _rgb(image: Image.Image, name: str, white: int = _WHITE) -> np.ndarray:
     if image.mode == "F":
         raise SourceError(f"{name}: images of floating-point values have no defined range; save it as 8 or 16 bit")
     if _is_wide(image):
@@ -64,7 +65,7 @@ def _is_wide(image: Image.Image) -> bool:
 
 def _largest(image: Image.Image) -> int:
     """Its largest number, of 16 bits; that of white where it has no more than 8."""
-    return int(np.asarray(image).max(initial=0)) if _is_wide(image) else max(_RANGES)
+    return int(np.asarray(image).max(initial=0)) if _is_wide(image) else _WHITE
 
 
 def _white_of(count: int, largest: Callable[[int], int]) -> int:
@@ -74,13 +75,15 @@ def _white_of(count: int, largest: Callable[[int], int]) -> int:
         # A picture that cannot be read says so when its turn comes.
         with suppress(SourceError):
             found = max(found, largest(index))
-        if found > sorted(_RANGES)[-2]:
+        if found > max(_NARROWER):
             break
-    return next((white for white in _RANGES if found <= white), max(_RANGES))
+    # Pictures that are all black say nothing.
+    return next((white for white in _NARROWER if 0 < found <= white), _WHITE)
 
 
-def _said(white: int) -> list[str]:
-    return [] if white == max(_RANGES) else [f"{_RANGES[white]} of 16 bits"]
+def _bits(white: int) -> list[str]:
+    """What to say of a sequence: nothing where it has all 16 bits, or 8 from the outset."""
+    return [f"{_NARROWER[white]} of 16 bits"] if white in _NARROWER else []
 
 
 class ImageSource(Source):
@@ -94,7 +97,7 @@ class ImageSource(Source):
 
     def _read(self) -> Generator[Pending, None, None]:
         white = _white_of(len(self._paths), self._largest)
-        self._traits += _said(white)
+        self._traits += _bits(white)
         for index, path in enumerate(self._paths):
             image = partial(read_image, path, upright=self.reading.autorotate, white=white)
             yield Pending(index, image, time=None, name=path.name)
@@ -139,7 +142,7 @@ class PagesSource(Source):
         with Image.open(self._path) as opened:
             first = _first_page(opened)
             white = _white_of(self._count, lambda index: self._largest(opened, first + index))
-            self._traits += _said(white)
+            self._traits += _bits(white)
             for index in range(self._count):
                 yield Pending(index, partial(self._page, opened, first + index, white), time=None, name=str(index))
 
