@@ -38,12 +38,24 @@ def test_the_python_runs_as_it_stands(
     assert "(120, 160, 3)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])
+PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md")))]
+
+
+def anchors(page: Path) -> set[str]:
+    """What headings are called in links: small letters, no punctuation, hyphens for spaces."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text):
-        if not target.startswith("http"):
-            assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", text):
+        if target.startswith("http"):
+            continue
+        there = (ROOT / page).parent / target if target else ROOT / page
+        assert there.exists(), f"{page}: {target}"
+        assert not anchor or anchor in anchors(there), f"{page}: {target}#{anchor}"
 
 
 @pytest.mark.parametrize("script", [str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*/*.py"))])
@@ -68,6 +80,6 @@ def test_the_set_up_commands_come_first() -> None:
 def test_every_command_shown_exists() -> None:
     commands = set(get_command(app).commands)
     shown = set()
-    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        shown |= set(re.findall(r"^(?:\$ )?vos (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+    for page in PAGES:
+        shown |= set(re.findall(r"^(?:\$ )?vos (\w+)", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE))
     assert {"track", "eval"} <= shown <= commands
