@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from vos.models.features import FeatureMap
-from vos.personalize import ScaleFit, covered_cells, fit_scale_weights, location_prior, target_embedding
+from vos.personalize import ScaleFit, covered_cells, fit_scale_weights, location_priors, target_embedding
 
 
 def _features(grid: torch.Tensor, frame: tuple[int, int]) -> FeatureMap:
@@ -25,8 +25,9 @@ def test_target_embedding_is_mean_and_max_by_hand() -> None:
 
 def test_prior_is_the_maximum_of_cosines_over_references() -> None:
     grid = torch.tensor([[[2.0, 0.0]], [[0.0, 5.0]]])
-    prior = location_prior(_features(grid, (16, 32)), torch.tensor([[1.0, 0.0], [0.6, 0.8]]))
-    torch.testing.assert_close(prior, torch.tensor([[1.0, 0.8]]))
+    one, two = torch.tensor([[0.6, 0.8]]), torch.tensor([[1.0, 0.0], [0.6, 0.8]])
+    priors = location_priors(_features(grid, (16, 32)), [two, one])
+    torch.testing.assert_close(priors, torch.tensor([[[1.0, 0.8]], [[0.6, 0.8]]]))
 
 
 def test_every_object_has_a_cell() -> None:

@@ -13,9 +13,12 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from vos.models.features import FeatureMap, Features
-from vos.personalize import covered_cells, location_prior, target_embedding
+from vos.personalize import covered_cells, location_priors, target_embedding
 from vos.types import Box, Frame, FrameResult, Prompts
 from vos.windows import box_of
+
+# Priors are looked at on the frame for as many objects at a time as have this many pixels: 16 MB in float32.
+_TOGETHER = 1 << 22
 
 
 class BoxOf(str, Enum):
@@ -77,25 +80,36 @@ class MatchingTracker:
         labels = np.full(points.shape[:2], -1, dtype=np.int8)
         boxes = np.full((n, 4), np.nan, dtype=np.float32)
         last_boxes = self._last_boxes()
-        for row, embeddings in enumerate(self._embeddings.values()):
-            last = last_boxes[row]
-            if last is None and self._settings.box_of is BoxOf.RANK:
+        sought = [row for row in range(n) if last_boxes[row] is not None or self._settings.box_of is BoxOf.OWN]
+        for row, best, likeness in zip(sought, *self._best_places(sought, features.prior), strict=True):
+            if self._settings.presence is not None and likeness < self._settings.presence:
                 continue
-            prior = features.prior.to_frame(
-                location_prior(features.prior, embeddings.to(features.prior.features))[None]
-            )[0]
-            values, where = prior.flatten().topk(min(k, prior.numel()))
-            if self._settings.presence is not None and values[0].item() < self._settings.presence:
-                continue
-            best = where.cpu().numpy()
-            points[row, : len(best)] = np.stack([best % prior.shape[1], best // prior.shape[1]], axis=1)
+            points[row, : len(best)] = best
             labels[row, : len(best)] = 1
+            last = last_boxes[row]
             if last is not None:
                 boxes[row] = self._grown(last, frame.size)
                 if self._settings.center:
                     points[row, k] = self._center(boxes[row])
                     labels[row, k] = 1
         return Prompts(points, labels, boxes)
+
+    def _best_places(self, rows: list[int], prior: FeatureMap) -> tuple[np.ndarray, np.ndarray]:
+        """Where objects' priors are highest on the frame, int64 (N, k, 2), xy, best first, and how high, float32 (N,).
+
+        As many objects at a time as `_TOGETHER` allows, so that a GPU is asked once for all, and memory stays bounded.
+        """
+        height, width = prior.frame_size
+        k = min(self._settings.points, height * width)
+        embeddings = list(self._embeddings.values())
+        places, likeness = np.zeros((len(rows), k), dtype=np.int64), np.zeros(len(rows), dtype=np.float32)
+        step = max(1, _TOGETHER // (height * width))
+        for start in range(0, len(rows), step):
+            own = [embeddings[row].to(prior.features) for row in rows[start : start + step]]
+            values, where = prior.to_frame(location_priors(prior, own)).flatten(1).topk(k)
+            places[start : start + step] = where.cpu().numpy()
+            likeness[start : start + step] = values[:, 0].float().cpu().numpy()
+        return np.stack([places % width, places // width], axis=2), likeness
 
     def update(self, result: FrameResult) -> None:
         for found in result.objects:

@@ -6,6 +6,7 @@ Zhang et al., Personalize Segment Anything Model with One Shot, 2023. Target emb
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,17 +50,18 @@ def covered_cells(prior: FeatureMap, mask: np.ndarray) -> torch.Tensor:
     return coverage > _COVERED if best > _COVERED else coverage >= best / 2
 
 
-def location_prior(prior: FeatureMap, embeddings: torch.Tensor) -> torch.Tensor:
-    """Cosine similarity of every location with one object's references, their pixel-wise maximum.
+def location_priors(prior: FeatureMap, embeddings: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Cosine similarity of every location with each object's references, per object their pixel-wise maximum.
 
     Args:
         prior: the frame's features, (C, h, w).
-        embeddings: float (K, C), unit length, one per reference.
+        embeddings: one of float (K, C) for each of N objects, N > 0, unit length, one row per reference.
 
     Returns:
-        float (h, w) in [-1, 1].
+        float (N, h, w) in [-1, 1].
     """
-    return torch.einsum("kc,chw->khw", embeddings, prior.unit).amax(0)
+    likeness = torch.einsum("kc,chw->khw", torch.cat(list(embeddings)), prior.unit)
+    return torch.stack([own.amax(0) for own in likeness.split([len(own) for own in embeddings])])
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,27 @@ def test_the_best_location_is_where_the_object_went() -> None:
     np.testing.assert_array_equal(prompts.points[0, 1], [21.5, 21.5])
 
 
+@pytest.mark.parametrize("together", [1, 2 * SIZE[0] * SIZE[1], 1 << 30])
+def test_objects_are_looked_for_together_as_by_themselves(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five objects, the second with two references, in one, three or five groups."""
+    monkeypatch.setattr("trackers.matching._TOGETHER", together)
+    rng = np.random.default_rng(0)
+    grid = torch.from_numpy(rng.random((4, 16, 24), dtype=np.float32))
+    features = FeatureMap(grid, SIZE, SIZE, 4)
+    scene = Frame(0, np.zeros((*SIZE, 3), dtype=np.uint8)), Features(features, features)
+    references = [(1, 4, 4), (2, 60, 40), (3, 20, 8), (4, 80, 48), (5, 40, 32), (2, 8, 52)]
+    all_of_them = MatchingTracker(MatchingSettings())
+    alone = {i: MatchingTracker(MatchingSettings()) for i in range(1, 6)}
+    for object_id, x, y in references:
+        all_of_them.add(object_id, *scene, _square(x, y))
+        alone[object_id].add(object_id, *scene, _square(x, y))
+    found = all_of_them.locate(*scene)
+    for row, tracker in enumerate(alone.values()):
+        own = tracker.locate(*scene)
+        for name in ("points", "labels", "boxes"):
+            np.testing.assert_array_equal(getattr(found, name)[row], getattr(own, name)[0])
+
+
 def test_below_the_presence_threshold_an_object_is_not_here() -> None:
     tracker = _tracker(presence=0.8)
     assert tracker.locate(*_scene({0: (20, 20), 1: (60, 40)})).active.tolist() == [True, True]
