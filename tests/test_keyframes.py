@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -192,3 +193,21 @@ def test_a_tracker_that_looks_ahead_is_refused() -> None:
     settings = load_settings("persam", {"keyframe_every": 2})
     with pytest.raises(SettingsError, match="looks ahead at every frame; set keyframe_every=1, or choose another"):
         VideoPass(settings, stand_in_models(), Windowed(2))
+
+
+@pytest.mark.parametrize("step", [7, 13, 37])
+def test_what_comes_into_the_frame_is_nobodys(step: int) -> None:
+    """The camera pans; the object stays far from the edge at which there is more of the world to see."""
+    rng = np.random.default_rng(0)
+    height, width = 1080, 1920
+    noise = rng.integers(0, 255, (height // 8, 260, 3), dtype=np.uint8)
+    world = cv2.resize(noise, (2080, height), interpolation=cv2.INTER_CUBIC)
+    mask = np.zeros((height, width), np.uint8)
+    mask[:, 900:1300] = 1
+    carrier = Carrier()
+    carrier.start(Frame(0, np.ascontiguousarray(world[:, :width])), mask, {1: 1.0})
+    for index in range(1, 5):
+        moved = step * index
+        carried = carrier.carry(Frame(index, np.ascontiguousarray(world[:, moved : moved + width])))
+        assert not carried[:, 1320:].any()
+        assert np.count_nonzero(carried[:, 900 - moved : 1300 - moved]) > 0.8 * mask.sum()

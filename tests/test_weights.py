@@ -28,6 +28,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from typer.testing import CliRunner
 
 from vos import weights
@@ -605,6 +606,7 @@ def test_command_line_checks_all_names_before_it_downloads(tiny: Path, server: S
 def test_bar_on_a_terminal_goes_away(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(cli, "stderr", Console(stderr=True))
     with cli.download_progress("tiny") as progress:
         progress(0, None)
         progress(500, 1000)

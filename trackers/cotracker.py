@@ -22,7 +22,7 @@ from vos.windows import box_of
 class CoTrackerSettings(BaseModel):
     """Options of the CoTracker3 point tracker."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     weights: Path | None = Field(None, description="CoTracker3's checkpoint on disk: scaled_online.pth")
     points: int = Field(8, ge=1, le=64, description="positive points per object, k-medoids of its mask")

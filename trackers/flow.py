@@ -38,7 +38,7 @@ class Quality(str, Enum):
 class FlowSettings(BaseModel):
     """Options of the dense flow tracker."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     points: int = Field(4, ge=0, le=16, description="positive points per object, from deep inside its last mask")
     quality: Quality = Field(Quality.MEDIUM, description="OpenCV's preset of dense inverse search")

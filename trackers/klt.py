@@ -22,7 +22,7 @@ _NOISE = 25.0
 class KltSettings(BaseModel):
     """Options of the Lucas-Kanade point tracker."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     points: int = Field(8, ge=1, le=64, description="positive points per object, k-medoids of its mask")
     background: int = Field(0, ge=0, le=16, description="negative points per object on the background around it")

@@ -97,18 +97,20 @@ class MatchingTracker:
     def _best_places(self, rows: list[int], prior: FeatureMap) -> tuple[np.ndarray, np.ndarray]:
         """Where objects' priors are highest on the frame, int64 (N, k, 2), xy, best first, and how high, float32 (N,).
 
-        As many objects at a time as `_TOGETHER` allows, so that a GPU is asked once for all, and memory stays bounded.
+        Computed for as many objects at a time as `_TOGETHER` allows; a GPU is waited for once.
         """
         height, width = prior.frame_size
         k = min(self._settings.points, height * width)
         embeddings = list(self._embeddings.values())
-        places, likeness = np.zeros((len(rows), k), dtype=np.int64), np.zeros(len(rows), dtype=np.float32)
+        if not rows:
+            return np.zeros((0, k, 2), dtype=np.int64), np.zeros(0, dtype=np.float32)
         step = max(1, _TOGETHER // (height * width))
+        found = []
         for start in range(0, len(rows), step):
             own = [embeddings[row].to(prior.features) for row in rows[start : start + step]]
-            values, where = prior.to_frame(location_priors(prior, own)).flatten(1).topk(k)
-            places[start : start + step] = where.cpu().numpy()
-            likeness[start : start + step] = values[:, 0].float().cpu().numpy()
+            found.append(prior.to_frame(location_priors(prior, own)).flatten(1).topk(k))
+        places = torch.cat([where for _, where in found]).cpu().numpy()
+        likeness = torch.cat([values[:, 0] for values, _ in found]).float().cpu().numpy()
         return np.stack([places % width, places // width], axis=2), likeness
 
     def update(self, result: FrameResult) -> None:

@@ -65,7 +65,7 @@ class DecoderSettings(_Section):
         description="mask that step 1 hands on: largest of the three; fitted: their mix learnt on the reference "
         "(PerSAM-F); largest-mod-256: areas compared modulo 256 as in the reference program; best: highest predicted "
         "IoU; evidence: no cascade, but of several hypotheses what agrees best with the tracker's evidence "
-        "(the tracker memory; with others the same as best)",
+        "(the tracker memory gives some; without any the same as best)",
     )
     second_box: bool = Field(False, description="step 2 also gets the box of step 1's mask")
     positives_first: bool = Field(
@@ -160,14 +160,15 @@ class Settings(_Section):
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "float32",
-        description="of the model; bfloat16 is faster on GPUs and on CPUs that have it (avx512_bf16, amx_bf16), and "
+        description="of the models; bfloat16 is faster on GPUs and on CPUs that have it (avx512_bf16, amx_bf16), and "
         "slower on others; auto takes it where it is there; float16 is for GPUs",
     )
     compile: bool = Field(
         False, description="compile the encoder on the first frame of each size: minutes once, for long videos"
     )
     stages: bool = Field(
-        False, description="keep what the encoder's earlier stages see, for trackers that look at it (memory)"
+        False,
+        description="keep what the earlier stages of mobile_sam's encoder see, for trackers that look at it (memory)",
     )
     keyframe_every: int = Field(
         1,

@@ -60,8 +60,8 @@ class Tracker(Protocol):
 class CombinedTracker:
     """Several trackers asked as one: `matching+klt`.
 
-    For each object, the points of all parts are put side by side. The box is that of the first part that has one. An
-    object is here if any part says so.
+    For each object, the points of all parts are put side by side. The box is that of the first part that has one, and
+    the evidence that of the first part that gives some. An object is here if any part says so.
 
     Args:
         parts: trackers that know no object yet, in the order in which their boxes are preferred.
@@ -97,7 +97,8 @@ class CombinedTracker:
             boxes[missing] = prompts.boxes[missing]
         points = np.concatenate([prompts.points for prompts in found], axis=1)
         labels = np.concatenate([prompts.labels for prompts in found], axis=1)
-        return Prompts(points, labels, boxes)
+        evidence = next((prompts.evidence for prompts in found if prompts.evidence is not None), None)
+        return Prompts(points, labels, boxes, evidence)
 
     def update(self, result: FrameResult) -> None:
         for part in self._parts:

@@ -334,6 +334,7 @@ def test_damaged_files_are_one_line(export: Callable[..., Ended], out: Path, tmp
         lambda r: r.update(first_number="x"),
         lambda r: r["frames"][1].update(time="noon"),
         lambda r: r["frames"][1].update(time=float("nan")),
+        lambda r: r["frames"][1].update(time=float("inf")),
         lambda r: r["frames"][1].update(frame="one"),
         lambda r: r["frames"][1]["objects"][0].update(id=400),
         lambda r: r["frames"][1]["objects"][0].update(state="here"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from io import BytesIO
 from pathlib import Path
 
@@ -42,10 +43,27 @@ def test_a_damaged_file_is_a_miss(tmp_path: Path) -> None:
     (path,) = tmp_path.glob("*.npy")
     whole, other = path.read_bytes(), BytesIO()
     np.save(other, np.zeros(3, np.float16))
-    for data in (whole[:50], b"PK\x03\x04" + whole, other.getvalue(), b""):
+    vast = whole.replace(b"(1, 1, 100)", b"(1, 1, 9999999999999)", 1)
+    for data in (whole[:50], vast, b"PK\x03\x04" + whole, other.getvalue(), b""):
         path.write_bytes(data)
         assert cache.get(IMAGE, lambda: torch.full((1, 1, 1), 3.0)).item() == 3
         assert cache.get(IMAGE, _never).item() == 3
+
+
+def test_what_cannot_be_computed_has_no_other_reason(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError) as caught:
+        EmbeddingCache(tmp_path, "a", 10**6).get(IMAGE, _never)
+    assert caught.value.__context__ is None
+
+
+def test_what_killed_processes_have_left_goes(tmp_path: Path) -> None:
+    old, new = tmp_path / "a.1.1.part", tmp_path / "a.2.2.part"
+    for part in (old, new):
+        part.write_bytes(bytes(100))
+    os.utime(old, (0, 0))
+    EmbeddingCache(tmp_path, "a", 10**6)
+    assert not old.exists()
+    assert new.exists()
 
 
 def test_old_embeddings_go_first(tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vos.models.dense import Linear
 from vos.models.dinov2 import DinoV2, build_dinov2, from_official
-from vos.models.encoder import resized_size
+from vos.models.encoder import Encoding, resized_size
 from vos.models.features import FeatureMap
 
 
@@ -79,6 +82,23 @@ def test_dinov2_sees_a_pattern_where_it_is(name: str) -> None:
     y, x = np.unravel_index(int(place.argmax()), place.shape)
     assert 135 <= y <= 165
     assert 55 <= x <= 85
+
+
+@pytest.mark.slow
+def test_dinov2_in_half_precision_and_in_order() -> None:
+    """Half precision moves no cell's features by more than rounding does; without oneDNN layers stay PyTorch's own."""
+    torch.manual_seed(0)
+    network = build_dinov2("dinov2_vits14")
+    image = np.random.default_rng(0).integers(0, 255, (200, 300, 3), dtype=np.uint8)
+    cpu = torch.device("cpu")
+    ordered = DinoV2("dinov2_vits14", deepcopy(network), cpu, Encoding(channels_last=False))
+    assert not any(isinstance(module, Linear) for module in ordered._model.modules())
+    full = DinoV2("dinov2_vits14", deepcopy(network), cpu).encode(image)
+    half = DinoV2("dinov2_vits14", deepcopy(network), cpu, Encoding(precision="bfloat16")).encode(image)
+    torch.testing.assert_close(full.features, ordered.encode(image).features, atol=1e-4, rtol=1e-4)
+    assert half.features.dtype == torch.float32
+    assert not torch.equal(half.features, full.features)
+    assert (half.unit * full.unit).sum(0).min() > 0.999
 
 
 def test_official_keys_of_dinov2() -> None:

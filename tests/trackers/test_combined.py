@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from typing import ClassVar
 
@@ -17,7 +18,7 @@ from vos.cli.trackers import trackers as list_trackers
 from vos.errors import SettingsError
 from vos.settings import load_settings
 from vos.tracking import CombinedTracker, installed_trackers, known_trackers, make_tracker, tracker_class, tracker_parts
-from vos.types import Frame, FrameResult, Prompts
+from vos.types import Evidence, Frame, FrameResult, Prompts
 
 
 class _Fixed:
@@ -68,6 +69,17 @@ def test_points_stand_side_by_side_and_the_first_box_wins() -> None:
     combined.add(7, scene.frame, scene.features, scene.masks[7])
     combined.update(scene.result())
     assert parts[0].told == parts[1].told == ["add 7", "update"]
+
+
+def test_the_first_evidence_is_kept() -> None:
+    maps, numbers = np.zeros((1, 4, 6), np.float32), np.zeros(1, np.float32)
+    evidence, other = (
+        Evidence(maps, maps > 0, maps, maps, maps, maps, numbers, numbers, (None,), numbers) for _ in range(2)
+    )
+    parts = [_Fixed(replace(_prompts([[1, 1]], [1]), evidence=known)) for known in (None, evidence, other)]
+    scene = draw([Thing(7, lambda t: place(90, 90), 3)], 0)
+    assert CombinedTracker(parts).locate(scene.frame, scene.features).evidence is evidence
+    assert CombinedTracker(parts[:1]).locate(scene.frame, scene.features).evidence is None
 
 
 def test_a_combination_of_nothing_is_refused() -> None:

@@ -32,7 +32,8 @@ def presets(
     table = _table("setting", "values", "default" if name is None else f"in {name}", "meaning")
     for key, kind, default, meaning in describe_settings():
         value = default if name is None else str(values.get(key, default)).replace("None", "none")
-        table.add_row(key, kind, value.lower() if value in ("True", "False") else value, meaning)
+        value = value.lower() if value in ("True", "False") else value
+        table.add_row(*map(escape, (key, kind, value, meaning)))
     stdout.print(table)
     stdout.print("\nChoose a preset with --preset NAME; `vos presets NAME` shows its values.", markup=False)
     stdout.print("Change a setting with --set KEY=VALUE, for example: --set decoder.cascade=2", markup=False)

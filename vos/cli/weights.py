@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import typer
-from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from vos.cli.console import stderr, stdout
 from vos.weights import Progress, cache_dir, cached_path, fetch, get_checkpoint, known, verify
 
 app = typer.Typer(help="List, download and verify checkpoints.", no_args_is_help=True)
@@ -28,9 +28,8 @@ def list_() -> None:
     for checkpoint in known():
         cached = "yes" if cached_path(checkpoint).is_file() else "no"
         table.add_row(checkpoint.name, decimal(checkpoint.size), checkpoint.licence, cached, checkpoint.description)
-    console = Console()
-    console.print(table)
-    console.print(f"cache: {cache_dir()}", soft_wrap=True, highlight=False, markup=False)
+    stdout.print(table)
+    stdout.print(f"cache: {cache_dir()}", markup=False)
 
 
 @app.command()
@@ -41,7 +40,7 @@ def get(names: list[str] = typer.Argument(metavar="NAME", help="Names as in `vos
     for name in names:
         with download_progress(name) as progress:
             path = fetch(name, progress=progress)
-        typer.echo(f"{name}: {path}")
+        stdout.print(f"{name}: {path}", markup=False)
 
 
 @app.command("verify")
@@ -53,10 +52,10 @@ def verify_(
     """Compare checkpoints with their published size and SHA-256; exit code 1 if any differs."""
     targets = targets or [checkpoint.name for checkpoint in known() if cached_path(checkpoint).exists()]
     if not targets:
-        typer.echo(f"no checkpoint in {cache_dir()}")
+        stdout.print(f"no checkpoint in {cache_dir()}", markup=False)
     found = [verify(target) for target in targets]
     for result in found:
-        typer.echo(f"{'ok ' if result.ok else 'BAD'} {result.path} {result.message}")
+        stdout.print(f"{'ok ' if result.ok else 'BAD'} {result.path} {result.message}", markup=False)
     if not all(result.ok for result in found):
         raise typer.Exit(1)
 
@@ -67,9 +66,8 @@ def download_progress(label: str) -> Iterator[Progress]:
 
     Nothing is shown before the first call, so a file that is in the cache already is silent.
     """
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _lines(console, label)
+    if not stderr.is_terminal:
+        yield _lines(label)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -78,7 +76,7 @@ def download_progress(label: str) -> Iterator[Progress]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=console, transient=True) as bar:
+    with Bar(*columns, console=stderr, transient=True) as bar:
 
         def show(done: int, total: int | None) -> None:
             task = bar.task_ids[0] if bar.task_ids else bar.add_task(label, total=None)
@@ -87,7 +85,7 @@ def download_progress(label: str) -> Iterator[Progress]:
         yield show
 
 
-def _lines(console: Console, label: str) -> Callable[[int, int | None], None]:
+def _lines(label: str) -> Callable[[int, int | None], None]:
     last = -1
 
     def show(done: int, total: int | None) -> None:
@@ -96,6 +94,6 @@ def _lines(console: Console, label: str) -> Callable[[int, int | None], None]:
         if tenths != last:
             last = tenths
             amount = f"{10 * tenths} % of {decimal(total)}" if total else "downloading"
-            console.print(f"{label}: {amount}", soft_wrap=True, highlight=False, markup=False)
+            stderr.print(f"{label}: {amount}", markup=False)
 
     return show

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,9 @@ import torch
 
 from vos.errors import OutputError
 
-_SUFFIX = ".npy"
+_SUFFIX, _UNFINISHED = ".npy", ".part"
+# Nobody takes this long to write one.
+_ABANDONED_SECONDS = 3600
 
 
 class EmbeddingCache:
@@ -41,6 +44,7 @@ class EmbeddingCache:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._size = sum(path.stat().st_size for path in folder.glob(f"*{_SUFFIX}"))
+            _tidy(folder)
         except OSError as error:
             raise self._refusal(error) from error
 
@@ -60,19 +64,15 @@ class EmbeddingCache:
         digest = hashlib.blake2b(f"{self._context} {image.shape}".encode(), digest_size=20)
         digest.update(np.ascontiguousarray(image).data)
         path = self._folder / f"{digest.hexdigest()}{_SUFFIX}"
-        try:
-            found = np.load(path)
-            if getattr(found, "ndim", 0) != 3 or found.dtype != np.float16:
-                raise ValueError(f"{path}: not an embedding")
-            os.utime(path)
+        found = _read(path)
+        if found is not None:
             return torch.from_numpy(found).float()
-        except (OSError, ValueError, EOFError, BadZipFile):
-            half = compute().half()
-            self._put(path, half.cpu().numpy())
-            return half.float()
+        half = compute().half()
+        self._put(path, half.cpu().numpy())
+        return half.float()
 
     def _put(self, path: Path, array: np.ndarray) -> None:
-        part = path.with_name(f"{path.stem}.{os.getpid()}.{get_ident()}.part")
+        part = path.with_name(f"{path.stem}.{os.getpid()}.{get_ident()}{_UNFINISHED}")
         try:
             with open(part, "wb") as file:
                 np.save(file, array)
@@ -105,3 +105,24 @@ class EmbeddingCache:
     def _refusal(self, error: OSError) -> OutputError:
         reason = error.strerror or error
         return OutputError(f"{self._folder}: embeddings cannot be cached there: {reason}; choose another folder")
+
+
+def _read(path: Path) -> np.ndarray | None:
+    """An embedding, float16 (C, h, w), whose time of use becomes now; None where there is none, or a damaged one."""
+    try:
+        found = np.load(path)
+        if getattr(found, "ndim", 0) != 3 or found.dtype != np.float16:
+            return None
+        os.utime(path)
+    except (OSError, ValueError, EOFError, BadZipFile, MemoryError):
+        # Out of memory is what a damaged header asks for: an embedding that was ever kept has room.
+        return None
+    return np.asarray(found)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what processes that were killed have left unfinished."""
+    for part in folder.glob(f"*{_UNFINISHED}"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > _ABANDONED_SECONDS:
+                part.unlink()

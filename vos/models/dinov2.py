@@ -17,6 +17,7 @@ from PIL import Image
 
 from vos.errors import SettingsError
 from vos.models.dense import through_onednn
+from vos.models.encoder import DTYPES, Encoding, in_precision, round_products
 from vos.models.features import FeatureMap
 from vos.models.sam import load_exactly, read_checkpoint
 
@@ -41,18 +42,24 @@ class DinoV2:
         name: one of `vos.settings.FeatureSource`, but `sam`.
         model: timm's vision transformer, weights loaded.
         device: where to run.
+        encoding: `precision` and `channels_last`, which hold here too; sizes are DINOv2's own.
     """
 
-    def __init__(self, name: str, model: Any, device: torch.device) -> None:
+    def __init__(self, name: str, model: Any, device: torch.device, encoding: Encoding | None = None) -> None:
+        encoding = encoding or Encoding()
         self.name = name
         self.device = device
+        self._dtype = DTYPES[encoding.precision]
         self._model = model.eval().requires_grad_(False).to(device)
-        through_onednn(self._model)
+        if self._dtype is not torch.float32:
+            round_products(self._model, self._dtype)
+        if encoding.channels_last:
+            through_onednn(self._model)
         self._mean = torch.tensor(_MEAN, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(_STD, device=device).view(1, 3, 1, 1)
 
     @classmethod
-    def load(cls, name: str, checkpoint: Path, device: torch.device) -> DinoV2:
+    def load(cls, name: str, checkpoint: Path, device: torch.device, encoding: Encoding | None = None) -> DinoV2:
         """Load an official checkpoint (`dinov2_*_pretrain.pth`).
 
         Raises:
@@ -62,7 +69,7 @@ class DinoV2:
         model = build_dinov2(name)
         state = from_official(read_checkpoint(checkpoint, "features_weights"))
         load_exactly(model, state, f"{checkpoint}", name, "--features or features_weights")
-        return cls(name, model, device)
+        return cls(name, model, device, encoding)
 
     @torch.inference_mode()
     def encode(self, image: np.ndarray) -> FeatureMap:
@@ -73,7 +80,8 @@ class DinoV2:
         input_size = (h * _PATCH, w * _PATCH)
         resized = Image.fromarray(image).resize(input_size[::-1], Image.Resampling.BICUBIC)
         x = torch.tensor(np.asarray(resized)).to(self.device).permute(2, 0, 1)[None].float() / 255
-        tokens = self._model.forward_features((x - self._mean) / self._std)[0, self._model.num_prefix_tokens :]
+        with in_precision(self.device, self._dtype):
+            tokens = self._model.forward_features((x - self._mean) / self._std)[0, self._model.num_prefix_tokens :]
         features = tokens.float().transpose(0, 1).unflatten(1, (h, w)).contiguous()
         return FeatureMap(features, frame_size, input_size, _PATCH)
 

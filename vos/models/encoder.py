@@ -78,10 +78,7 @@ class ImageEncoder:
                 network.round_to(self.dtype)
                 self._casts = False
         elif self._casts:
-            for module in network.modules():
-                # What autocast would convert on every frame; sums over blocks and normalisations stay in float32.
-                if isinstance(module, (nn.Linear, nn.Conv2d)):
-                    module.to(self.dtype)
+            round_products(network, self.dtype)
             network.neck = _InFloat32(network.neck)
         if encoding.channels_last:
             through_onednn(network)
@@ -126,7 +123,7 @@ class ImageEncoder:
         return (self._recorded or self._forward)(x)[0]
 
     def _forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
-        with self._autocast():
+        with in_precision(self._device, self.dtype if self._casts else torch.float32):
             return (self._run(x).float()[0].contiguous(),)
 
     def _run(self, x: torch.Tensor) -> torch.Tensor:
@@ -143,11 +140,6 @@ class ImageEncoder:
                 "(on a GPU, Triton); install it or set compile=false"
             ) from error
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if not self._casts:
-            return nullcontext()
-        return torch.autocast(self._device.type, self.dtype)
-
 
 class _InFloat32(nn.Module):
     """A part of a network left out of autocast. SAM's LayerNorm2d squares values of some 500, too large for float16."""
@@ -159,6 +151,19 @@ class _InFloat32(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         with torch.autocast(x.device.type, enabled=False):
             return self.part(x.float())
+
+
+def round_products(network: nn.Module, dtype: torch.dtype) -> None:
+    """Round the weights of products and convolutions, in place, which autocast would do on every frame; sums over
+    blocks and normalisations stay in float32."""
+    for module in network.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            module.to(dtype)
+
+
+def in_precision(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
+    """Products and convolutions in `dtype` meanwhile; where that is float32, as they are."""
+    return nullcontext() if dtype is torch.float32 else torch.autocast(device.type, dtype)
 
 
 def resized_size(size: tuple[int, int], longest: int) -> tuple[int, int]:

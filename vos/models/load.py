@@ -66,9 +66,8 @@ def load_models(settings: Settings, fetch: Callable[[str], Path]) -> Models:
     )
     if settings.features == "sam":
         return Models(segmenter, None)
-    return Models(
-        segmenter, DinoV2.load(settings.features, settings.features_weights or fetch(settings.features), device)
-    )
+    prior = settings.features_weights or fetch(settings.features)
+    return Models(segmenter, DinoV2.load(settings.features, prior, device, encoding))
 
 
 def _cache(settings: Settings, checkpoint: Path, how: str) -> EmbeddingCache | None:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
 from PIL import Image
 
 from vos.errors import ReferenceInputError
@@ -46,7 +45,7 @@ def as_references(obj: object) -> tuple[Reference, ...]:
 def _from_pixels(obj: object) -> MaskReference:
     source = "mask image" if isinstance(obj, Image.Image) else "mask array"
     try:
-        understood = understand_image(obj) if isinstance(obj, Image.Image) else understand(np.asarray(obj))
+        understood = understand_image(obj) if isinstance(obj, Image.Image) else understand(obj)
     except ReferenceInputError as error:
         raise ReferenceInputError(f"{source}: {error}") from None
     return _reference(understood, source)

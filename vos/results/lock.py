@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -25,8 +25,7 @@ def alone(out: Path) -> Iterator[None]:
     """
     try:
         name = sha256(os.fsencode(out.resolve())).hexdigest()[:20]
-        path = Path(tempfile.gettempdir()) / f"vos-{name}.lock"
-        lock = FileLock(path, timeout=0)
+        lock = FileLock(Path(tempfile.gettempdir()) / f"vos-{name}.lock", timeout=0)
         lock.acquire()
     except Timeout as error:
         raise OutputError(f"{out}: another run is writing there; wait for its end, or choose another folder") from error
@@ -36,6 +35,5 @@ def alone(out: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):
-            path.unlink()
+        # The file stays: who waits for it, or looks at it this moment, must not hold one that is gone.
         lock.release()

@@ -44,6 +44,7 @@ def unpack(path: Path) -> Any:
         zlib.error,
         AttributeError,
         NotImplementedError,
+        MemoryError,
     ) as error:
         raise ValueError(f"{path}: damaged or of another program") from error
 

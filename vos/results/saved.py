@@ -86,13 +86,13 @@ class SavedResults:
             self._digits = 5 if first_number is None else len(first_number)
             if not all(0 < side <= _MAX_SIDE for side in size) or self.clip.rate <= 0 or not self._records:
                 raise ValueError(f"{size}, {self.clip.rate}, {len(self._records)} frames")
-        except (SettingsError, KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        except (SettingsError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise _not_a_track(out) from error
         if not (out / KINDS["masks"].target.name).is_dir():
             raise OutputError(f"{out}: no masks/ in it; track again with --save masks,json")
         self._alpha = next((out / name for name in ("alpha", "alpha8") if KINDS[name].target.files(out)), None)
 
-    @property
+    @cached_property
     def ids(self) -> tuple[int, ...]:
         """All objects, in the order in which they entered."""
         return tuple(dict.fromkeys(i for record in self._records for i, *_ in record.objects))
@@ -130,9 +130,9 @@ class SavedResults:
         path = self.folder / KINDS["masks"].target.name / f"{frame.index:05d}.png"
         index_map = self._index_map(path)
         there = set(np.unique(index_map).tolist()) - {0}
-        if there - set(self.ids):
+        if strange := there.difference(self.ids):
             raise OutputError(
-                f"{path}: holds object {min(there - set(self.ids))}, but the run has only "
+                f"{path}: holds object {min(strange)}, but the run has only "
                 f"{', '.join(map(str, self.ids))}; use these ids"
             )
         known = {i: (state, score, given) for i, state, score, given in record.objects}

@@ -11,7 +11,7 @@ import av
 import av.container
 import av.error
 
-from vos.video.pyav import exact, open_input
+from vos.video.pyav import exact, moving, open_input
 
 # What MP4 can hold and players play.
 _COPIED = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})
@@ -100,7 +100,7 @@ def _opened(path: Path | None) -> av.container.InputContainer:
 def _first_frame(path: Path | None) -> Fraction | None:
     """When the first picture is shown, seconds on the file's clock; None where that is not known."""
     with _opened(path) as container:
-        for frame in container.decode(video=0) if container.streams.video else ():
+        for frame in container.decode(videos[0]) if (videos := moving(container)) else ():
             unit = exact(frame.time_base)
             return None if frame.pts is None or unit is None else frame.pts * unit
     return None

@@ -54,6 +54,9 @@ class DecordSource(Source):
         for index, stamp in enumerate(self._stamps):
             yield Pending(index, partial(self._picture, index), clock.read(stamp), str(index))
 
+    def _release(self) -> None:
+        self._reader = None
+
     def _picture(self, index: int) -> np.ndarray:
         try:
             return self._reader[index].asnumpy()

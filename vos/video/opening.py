@@ -13,10 +13,9 @@ from typing import Any, BinaryIO
 import av
 import av.container
 import av.error
-from av.stream import Disposition
 
 from vos.errors import SourceError
-from vos.video.pyav import open_input
+from vos.video.pyav import moving, open_input
 
 STDIN = "standard input"
 PIPE_ADVICE = "a pipe cannot be rewound: MP4 and MOV must be written with '-movflags faststart'; Matroska needs nothing"
@@ -74,8 +73,8 @@ class Pipe:
         while not self._ended.is_set():
             try:
                 ready = select.select([number], [], [], _POLL_SECONDS)[0]
-            except OSError:
-                ready = [number]  # Not a system whose pipes can be waited for.
+            except (OSError, ValueError):
+                ready = [number]  # A system whose pipes cannot be waited for, or more open files than select knows.
             if ready:
                 return os.read(number, size)
         return b""
@@ -149,7 +148,7 @@ def _video_of(container: av.container.InputContainer, name: str) -> av.VideoStre
         # FFmpeg reads text files as the output of a terminal and would render them.
         if container.format.name == "tty":
             raise SourceError(f"{name}: not a video but a text file")
-        videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        videos = moving(container)
         if not videos:
             found = "only sound" if container.streams.audio else f"nothing but {container.format.long_name}"
             raise SourceError(f"{name}: there is no video in it, {found}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import av.container
 import av.logging
+from av.stream import Disposition
 
 if TYPE_CHECKING:
     from av.rational import AVRational
@@ -34,6 +35,11 @@ def open_input(what: str | Pipe, **options: Any) -> av.container.InputContainer:
     """`av.open` for reading, whatever bytes the metadata hold."""
     silence()
     return av.open(what, **_ANY_METADATA, **options)
+
+
+def moving(container: av.container.InputContainer) -> list[av.VideoStream]:
+    """The streams of pictures that are no cover."""
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
 
 
 def exact(ratio: AVRational | Fraction | None) -> Fraction | None:
