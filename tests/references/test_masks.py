@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -397,6 +398,12 @@ def test_as_references_takes_arrays_paths_and_mixtures(tmp_path: Path) -> None:
     assert [(r.frame, r.ids) for r in found] == [(0, (1, 2)), (0, (1,)), (7, (1,)), (9, (1, 2)), (11, (1, 2))]
     assert [r.source for r in found] == [str(path), "mask", "mask", "mask image", str(path)]
     assert as_references(MASK)[0].source == "mask array"
+
+
+def test_tensors_that_are_no_arrays_are_refused() -> None:
+    for tensor in (torch.ones(4, 4, requires_grad=True), torch.ones(4, 4, device="meta")):
+        with pytest.raises(ReferenceInputError, match="^mask array: a (Tensor|Parameter) that is not an array: "):
+            as_references(tensor)
 
 
 def test_as_references_refuses_what_it_cannot_place() -> None:
