@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,23 @@ def same(a: FrameResult, b: FrameResult) -> None:
     assert a.objects == b.objects
     for found in a.objects:
         np.testing.assert_array_equal(a.alpha(found.id), b.alpha(found.id))
+
+
+def test_a_part_is_tracked_as_if_it_were_the_whole() -> None:
+    """Frames 2 to 6, every second one, both ways and in a smaller picture; numbers are the whole source's."""
+    part, reading = slice(2, 7, 2), Reading(start=2, end=6, every=2)
+    for more in ({}, {"both_ways": True}):
+        whole = track(IMAGES[part], {1: TRUTH[4]}, **more)
+        read = track(IMAGES, {4: TRUTH[4]}, reading=reading, **more)
+        assert [result.frame.index for result in read] == [2, 4, 6]
+        for one, other in zip(whole, read, strict=True):
+            np.testing.assert_array_equal(one.index_map, other.index_map)
+            np.testing.assert_array_equal(other.frame.image, IMAGES[other.frame.index])
+    on_the_first = track(IMAGES, TRUTH[2], reading=replace(reading, max_size=80))
+    assert on_the_first[0].objects[0].given
+    assert on_the_first[0].index_map.shape == TRUTH[2].shape
+    with pytest.raises(ReferenceInputError, match=r"reference on frame 3, which is not read: frames are read from"):
+        track(IMAGES, {3: TRUTH[3]}, reading=reading)
 
 
 @pytest.mark.parametrize("preset", ["persam", "persam-f", "best", "persam+klt"])

@@ -34,7 +34,7 @@ def tracked(tracker: VideoTracker, references: list[Reference], max_size: int, c
     images, _ = clip([DISC, SQUARE], count, size=SIZE)
     with open_source(images) as source:
         plan = ReferencePlan.build(references, frame_size=source.size)
-        with closing(run_reduced(tracker, iter(source), plan, tracker.begin(), max_size)) as results:
+        with closing(run_reduced(tracker.run, iter(source), plan, max_size)) as results:
             for result, image in zip(results, images, strict=True):
                 np.testing.assert_array_equal(result.frame.image, image)
                 assert result.index_map.shape == SIZE

@@ -16,11 +16,13 @@ import numpy as np
 from trackers.motion import Motion
 from vos.distance import to_nearest
 
-# What was in view beside the object counts as so much less like it.
+# By how much likeness falls where something is that was in view beside the object.
 _OTHER = 0.75
-# So much less per object's width from where it was last, and this at most; less so from frame to frame, for so many.
-_PER_WIDTH, _FARTHEST, _FRAMES = 0.25, 1.0, 10
-# So many places around a mask may be the object's too.
+# By how much likeness falls per object's width from its last place, and at most.
+_PER_WIDTH, _FARTHEST = 0.25, 1.0
+# Frames over which that fades out.
+_FRAMES = 10
+# Places around a mask that may be the object's too.
 _AROUND = 4
 # Widths of objects are at least this, in places.
 _NARROWEST = 4.0

@@ -62,10 +62,11 @@ def contested(alone: np.ndarray, lead: np.ndarray, weight: float) -> np.ndarray:
 
 
 def given_back(logits: np.ndarray, beliefs: np.ndarray, surely: float) -> np.ndarray:
-    """What of the last answers to carry on: what one has that was believed to be another's goes to that one.
+    """The last answers, corrected before they are carried to the next frame: places that an object got, but that surely
+    belong to another, go back to that one.
 
-    The decoder may answer beyond what it was asked for. What an object gets so would be carried with it, and be its own
-    from then on; the answer itself stays as it is.
+    The decoder may answer beyond what it was asked for. Carried along, that would be the object's own from then on. The
+    answers that the user sees stay as they are.
 
     Args:
         logits: float32 (N, h, w), of the answers.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-# What was not yet counted as another grows by so much of it for every frame that it is seen beside the object; what the
-# mask takes in, or touches within so many places, is another by so much of what it was.
-_RISE, _KEPT, _TOUCHING = 0.3, 0.9, 1
+# Share of the remaining doubt that goes with every frame in which a thing is seen beside the object.
+_RISE = 0.3
+# Factor on what the mask takes in, or touches within `_TOUCHING` places.
+_KEPT, _TOUCHING = 0.9, 1
 
 
 def company(before: np.ndarray | None, logits: np.ndarray, surely: float) -> np.ndarray:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vos.pipeline import track
     from vos.references import BoxPrompt, Click, MaskReference
     from vos.settings import Settings, load_settings
+    from vos.video import Reading
 
 __all__ = [
     "BoxPrompt",
@@ -25,6 +26,7 @@ __all__ = [
     "FrameResult",
     "MaskReference",
     "ObjectResult",
+    "Reading",
     "Settings",
     "State",
     "VosError",
@@ -38,6 +40,7 @@ _LAZY = {
     "BoxPrompt": "vos.references",
     "Click": "vos.references",
     "MaskReference": "vos.references",
+    "Reading": "vos.video",
     "Settings": "vos.settings",
     "load_settings": "vos.settings",
 }

@@ -29,8 +29,8 @@ _BESIDE_A_GPU = 4
 
 
 class _Cores:
-    """Torch's number of threads before the runs that are under way, which may overlap: it is theirs to change, and is
-    set again as the last one of a thread ends."""
+    """Remembers how many threads torch had before the first of the runs that are under way. Runs may overlap and change
+    that number; it is set back as the last run of a thread ends."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -61,12 +61,12 @@ _CORES = _Cores()
 def encoders(device: torch.device, compiled: bool, frames: object) -> Iterator[int]:
     """How many frames to encode at a time; on a CPU, each with its share of the cores.
 
-    So much has the calling thread: threads that fork work and join wait for cores that others have, and hold them up.
-    Beside a GPU it computes with a few.
+    The calling thread gets the same share: with more, its parallel sections would wait for cores that the encoders
+    hold. Beside a GPU it computes with a few.
 
     Args:
         device: what encodes them.
-        compiled: by a network that was compiled, for all threads on a CPU.
+        compiled: whether the network is compiled; on a CPU such a network uses all threads for one frame.
         frames: where they come from; those of a live source come one by one.
     """
     source = source_of(frames)

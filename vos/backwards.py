@@ -97,7 +97,8 @@ class Backwards:
         """Run the pass.
 
         Args:
-            track: frames in reverse order, with the numbers they have -> their results, by a fresh pass of the plan.
+            track: runs a fresh pass of the plan over frames that come in reverse order but keep their own numbers, and
+                yields the results.
 
         Yields:
             The number of every frame that is done.
@@ -117,7 +118,7 @@ class Backwards:
     def join(self, result: FrameResult) -> FrameResult:
         """A result of the way forwards, and with it the objects that enter later.
 
-        Where both have a pixel, it is the one's that has entered.
+        Where both claim a pixel, the object that has already entered keeps it.
         """
         path = self._path(result.frame.index)
         if not path.is_file():

@@ -36,8 +36,10 @@ _COLOUR = 32.0
 _LIMIT = 8.0
 # Farther from a mask, in places, nothing is corrected.
 _REACH = 11
-# So many places of all references are kept; a right one is so much less likely among them than a wholly wrong one.
-_SAMPLES, _RIGHT = 4096, 0.05
+# Places of all references that are kept.
+_SAMPLES = 4096
+# Weight, in the draw of these, of a place that the decoder has right; one that it has wholly wrong has 1 more.
+_RIGHT = 0.05
 # Centres, and the rounds of k-means that make them of the samples.
 _CENTRES, _ROUNDS = 150, 6
 # The answer's own logit counts this much more than any other number in the distance between places.

@@ -92,8 +92,8 @@ def _out_of_memory(frame: Frame, device: torch.device | str) -> DeviceError:
 class SideStreams:
     """Work on a GPU beside what the current stream has queued there; elsewhere work like any other.
 
-    Threads that work at the same time have a stream each, which goes to another once its work is done: what is freed on
-    a stream is of use to no other.
+    Threads that work at the same time have a stream each. A stream that is idle again serves the next thread, since
+    memory that was freed on one stream is of no use on another.
 
     Args:
         device: where.

@@ -32,12 +32,15 @@ _ALIKE = 0.75
 _LIGHTEST, _ANYWHERE = 0.06, 0.3
 # The mask prompt: SAM's own low-resolution logits lie within about +-8 in its training.
 _MASK_LIMIT, _CARRIED_GAIN = 8.0, 1.5
-# SAM may answer outside its box: this share of the box's size, and so many places, farther on each side.
+# SAM may answer outside its box: on each side by this share of the box's size and this many places more.
 _AROUND_BOX, _AROUND_PLACES = 0.5, 16
-# A remainder is this many places away from the answer, and at least this large a share of it and as many places. It is
-# asked for with a mask that ends so many places around it.
-_APART, _REST_SHARE, _REST_PLACES, _REST_AROUND = 2, 0.04, 12, 3
-# What is another object's is pointed out in a box from so many places on, so many from where it ends.
+# Places between an answer and a part of the belief that counts as its remainder.
+_APART = 2
+# Least area of a remainder: a share of the answer's, and places.
+_REST_SHARE, _REST_PLACES = 0.04, 12
+# Places by which the mask prompt for a remainder is larger on every side.
+_REST_AROUND = 3
+# A negative point is set where another object has at least this many places of a box, this deep inside them.
 _THEIRS_PLACES, _THEIRS_DEPTH = 12, 2.0
 
 

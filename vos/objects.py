@@ -59,7 +59,7 @@ class ObjectTable:
         """
         ids = np.zeros(256, dtype=np.uint8)
         ids[1 : 1 + len(rows)] = np.array(self.ids, dtype=np.uint8)[rows]
-        # There are no more rows than a byte holds, and for bytes there is a table.
+        # At most 255 rows, so a lookup table of bytes does it.
         return cv2.LUT((winner + 1).astype(np.uint8), ids)
 
 

@@ -15,7 +15,7 @@ IMAGE_SUFFIXES = frozenset({
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """A path with `~` as the home folder of who it names; as it is where that is nobody: a file may begin with it."""
+    """A path with `~` and `~user` expanded; as it is where there is no such user, since a file may begin with `~`."""
     try:
         return Path(path).expanduser()
     except RuntimeError:

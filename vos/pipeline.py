@@ -22,13 +22,15 @@ from vos.keyframes import Keyframes
 from vos.models.features import Features
 from vos.models.load import Models, load_models
 from vos.passes import VideoPass
-from vos.references import ReferencePlan, as_references
+from vos.reduced import run_reduced
+from vos.references import ReferencePlan, as_references, placed
 from vos.settings import DEFAULT_PRESET, Changes, Settings, load_settings
 from vos.tracking import check_trackers, make_tracker, with_following
 from vos.types import Frame, FrameResult
-from vos.video import open_source, prefetch
+from vos.video import Reading, open_source, prefetch
 from vos.video.prefetch import source_of
 from vos.video.pyav import silence
+from vos.video.reading import EVERYTHING
 from vos.weights import fetch
 
 # Decoded frames waiting for the encoder; one in work and one ready are enough to hide decoding.
@@ -44,22 +46,24 @@ def track(
     preset: str | Path = DEFAULT_PRESET,
     overrides: Changes = (),
     both_ways: bool = False,
+    reading: Reading = EVERYTHING,
 ) -> Iterator[FrameResult]:
     """Track objects through a video: one result per frame, as soon as it is known.
 
     Args:
         source: a video file, a folder or glob of images, a list of image files, or any iterable of uint8 RGB arrays
             (H, W, 3) or Pillow images.
-        references: what to track: a mask file or index map (frame 0), a `MaskReference`, `Click` or `BoxPrompt`, a list
-            of these, or a dict {frame: any of these}.
+        references: what to track: a mask file or index map, a `MaskReference`, `Click` or `BoxPrompt`, a list of these,
+            or a dict {frame: any of these}. What is for frame 0, or for none, is for the first frame that is read.
         preset: a name from `vos presets`, or the path of a YAML file.
         overrides: single settings to change, {"decoder.cascade": 2} or ["decoder.cascade=2"].
         both_ways: track every object also backwards from its first reference, before the first result comes. That takes
             a source that can be read again, no iterator, and room for files of 100 KB per object and frame.
+        reading: which frames to read, and how large the tracker sees them: `vos.Reading(start=300, max_size=1280)`.
 
     Yields:
-        A FrameResult for every frame from 0, those before the first reference included (with no objects, unless it
-        goes both ways).
+        A FrameResult for every frame that is read, those before the first reference included (with no objects, unless
+        it goes both ways).
 
     Raises:
         VosError: bad input. What does not depend on later frames is checked before the first result; that a source of
@@ -68,18 +72,22 @@ def track(
     settings = load_settings(preset, overrides)
     check_trackers(settings.tracker.parts)
     wanted = as_references(references)
-    with open_source(source) as opened:
-        count = opened.frame_count if opened.frame_count_exact else None
-        plan = ReferencePlan.build(wanted, frame_size=opened.size, frame_count=count)
+    with open_source(source, reading=reading) as opened:
+        count = opened.frame_bound if opened.frame_count_exact else None
+        plan = ReferencePlan.build(placed(wanted, opened), frame_size=opened.size, frame_count=count)
         again = reopening(source, opened) if both_ways else None
         tracker = VideoTracker(settings, load_models(settings, fetch))
+
+        def run(frames: Iterable[Frame]) -> Generator[FrameResult, None, None]:
+            return run_reduced(tracker.run, frames, plan, opened.reading.max_size)
+
         if again is None:
-            yield from _all_reached(tracker.run(opened, plan), plan)
+            yield from _all_reached(run(opened), plan)
             return
         with Backwards(plan, again, opened.reading) as before:
-            for _ in before.find(lambda frames: tracker.run(frames, plan)):
+            for _ in before.find(run):
                 pass
-            for result in _all_reached(tracker.run(opened, plan), plan):
+            for result in _all_reached(run(opened), plan):
                 yield before.join(result)
 
 
@@ -113,8 +121,8 @@ class VideoTracker:
 
         A result comes as soon as its frame and the pass's `latency` frames after it are read. Reading and encoding run
         ahead in threads of their own, and so does what the tracker can do ahead where a GPU encodes; elsewhere that
-        would take the encoder's cores. Until the run ends torch computes with half of its threads on a CPU, and with at
-        most 4 beside a GPU.
+        would take the encoder's cores. Until the run ends torch computes with fewer threads: on a CPU that encodes two
+        frames at a time with half of them, beside a GPU with 4 at most.
 
         Args:
             frames: the frames, uint8 (H, W, 3) RGB, all of the plan's size; a `Source` or what comes of one.

@@ -7,10 +7,9 @@ logits, so that their edges are as smooth as without the detour.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -21,9 +20,7 @@ from vos.soft import LowLogits
 from vos.types import Frame, FrameResult, State
 from vos.video.prefetch import source_of
 
-if TYPE_CHECKING:
-    from vos.passes import VideoPass
-    from vos.pipeline import VideoTracker
+Track = Callable[[Iterable[Frame], ReferencePlan], Generator[FrameResult, None, None]]
 
 
 def reduced_size(size: tuple[int, int], max_size: int) -> tuple[int, int]:
@@ -33,15 +30,22 @@ def reduced_size(size: tuple[int, int], max_size: int) -> tuple[int, int]:
 
 
 def run_reduced(
-    tracker: VideoTracker, frames: Iterable[Frame], plan: ReferencePlan, video: VideoPass, max_size: int
+    run: Track, frames: Iterable[Frame], plan: ReferencePlan, max_size: int | None
 ) -> Generator[FrameResult, None, None]:
-    """As `VideoTracker.run`, but the tracker sees frames whose longer side is at most `max_size` pixels."""
-    small = reduced_size(plan.frame_size, max_size)
+    """What `run` makes of frames whose longer side is at most `max_size` pixels, at the size that they had.
+
+    Args:
+        run: tracks a plan through frames, as `VideoTracker.run`.
+        frames: of the plan's size.
+        plan: what to track.
+        max_size: None for frames as they are.
+    """
+    small = plan.frame_size if max_size is None else reduced_size(plan.frame_size, max_size)
     if small == plan.frame_size:
-        yield from tracker.run(frames, plan, video)
+        yield from run(frames, plan)
         return
     incoming = _Reduced(frames, small)
-    with closing(tracker.run(incoming, _reduced_plan(plan, small), video)) as results:
+    with closing(run(incoming, _reduced_plan(plan, small))) as results:
         for result in results:
             yield _enlarge(result, incoming.originals.popleft(), plan)
 

@@ -147,7 +147,7 @@ def follows_points(tracker: Tracker | type[Tracker]) -> bool:
 class LooksAhead(Protocol):
     """A tracker that wants to see frames before it has to locate them, as those do that work in windows of frames.
 
-    Results then come `latency` frames late. References on those frames are not told before their turn.
+    Results then come `latency` frames late. References on frames seen early reach `add` when these frames' turn comes.
     """
 
     @property

@@ -37,7 +37,7 @@ class Frame:
         image: uint8 (H, W, 3), RGB. Treated as read-only.
         time: seconds since the first frame, exact; None where the source has no clock (a folder of images).
         name: what the source calls it: an image's file name, or the index as text.
-        cut: a new shot begins here; what moved from the frame before to this one is no motion.
+        cut: a new shot begins here; motion must not be measured from the frame before to this one.
     """
 
     index: int
@@ -69,12 +69,12 @@ class Evidence:
     """What is known of where N objects are before anything is decoded, on the grid (h, w) of the decoder's logits.
 
     Attributes:
-        belief: float32 (N, h, w), log-odds that a place is the object's, all in all, the other objects too.
-        region: bool (N, h, w), the places that it speaks for, without specks.
-        carried: float32 (N, h, w), the last frame's logits where motion has carried them.
+        belief: float32 (N, h, w), log-odds that a place is the object's, all evidence weighed, other objects included.
+        region: bool (N, h, w), the places that the belief speaks for, without specks.
+        carried: float32 (N, h, w), the last frame's logits, moved to where motion has carried them.
         likeness: float32 (N, h, w), how much a place looks like the object by now, about -1 to 1.
         first_likeness: float32 (N, h, w), the same by its references alone, which no mistake has touched.
-        recognised: float32 (N, h, w), `likeness`, less what is known of where an object that was out of view is not.
+        recognised: float32 (N, h, w), `likeness`, lowered where a lost object is known not to be.
         least: float32 (N,), mean of `recognised` that a mask needs to be the object.
         area: float32 (N,), places that the object usually takes.
         views: of an object that has to be recognised, float32 (P, h', w'): how much every cell of the embedding looks
@@ -252,7 +252,8 @@ class FrameResult:
     Attributes:
         frame: the frame it belongs to.
         index_map: uint8 (H, W): 0 background, else the object's id.
-        objects: one ObjectResult per object known so far, in the order in which they entered.
+        objects: one ObjectResult per object that has entered (tracked both ways, per object that has been found before
+            or after it entered), in the order in which they enter.
         soft: the objects' own logits, where they are known.
     """
 
@@ -277,7 +278,7 @@ class FrameResult:
 
         Each object has its own: those of objects that overlap overlap. It agrees with the masks: at least `OPAQUE` on
         the object's mask, less on the background, and 0 where the object is absent. Where only the mask is known, as
-        on a reference frame, it is 0 or 65535.
+        on a frame with a given mask and between keyframes, it is 0 or 65535.
         """
         absent = self._state(object_id) is State.ABSENT
         own = self.index_map == object_id

@@ -402,7 +402,7 @@ def test_as_references_takes_arrays_paths_and_mixtures(tmp_path: Path) -> None:
 
 def test_tensors_that_are_no_arrays_are_refused() -> None:
     for tensor in (torch.ones(4, 4, requires_grad=True), torch.ones(4, 4, device="meta")):
-        with pytest.raises(ReferenceInputError, match="^mask array: a (Tensor|Parameter) that is not an array: "):
+        with pytest.raises(ReferenceInputError, match=r"^mask array: a (Tensor|Parameter) that is not an array: "):
             as_references(tensor)
 
 

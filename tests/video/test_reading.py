@@ -130,6 +130,9 @@ def test_refusals(video: Path, tmp_path: Path) -> None:
         open_source(tmp_path, reading=Reading(end=Fraction(1)))
     with pytest.raises(SettingsError, match="every must be 1 or more, got 0"):
         Reading(every=0)
+    for moment in (1.5, True, "soon"):
+        with pytest.raises(SettingsError, match="end must be a frame's number or a Fraction of seconds, got "):
+            Reading(end=moment)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="unknown reader 'x'; there are pyav, decord"):
         Reading(reader="x")
     with pytest.raises(SettingsError, match="max_size must be 32 or more, got 3"):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 from vos.cli.report import tell
-from vos.errors import ReferenceInputError, SettingsError
-from vos.references import Reference
+from vos.errors import SettingsError
 from vos.results.sound import why_silent
 from vos.video import Reading, Source, parse_moment
 
@@ -27,28 +25,6 @@ def reading_of(
         except SettingsError as error:
             raise SettingsError(f"{name}: {error}") from None
     return Reading(moments[0] or 0, moments[1], every, autorotate, reader, max_size)
-
-
-def placed(wanted: Sequence[Reference], source: Source) -> list[Reference]:
-    """References that are for frame 0, or for none in particular, go to the first frame that is read.
-
-    Raises:
-        ReferenceInputError: one is for a frame that is not read.
-    """
-    first = source.first().index
-    references = [replace(r, frame=first) if r.frame == 0 else r for r in wanted]
-    for reference in references:
-        if source.live is not None and reference.frame != first:
-            raise ReferenceInputError(
-                f"{reference.source}: reference on frame {reference.frame}, but which frames of {source.name} there is "
-                "time for is not known; give references for its first frame"
-            )
-        if not source.reading.includes(reference.frame, first):
-            raise ReferenceInputError(
-                f"{reference.source}: reference on frame {reference.frame}, which is not read: frames are read "
-                f"{source.reading.span}, the first is {first}"
-            )
-    return references
 
 
 def notes(source: Source, save: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,12 @@ import typer
 
 from vos.backwards import Backwards, reopening
 from vos.cli.console import FrameProgress, duration, stderr
-from vos.cli.reading import Watch, notes, placed
+from vos.cli.reading import Watch, notes
 from vos.cli.report import as_option, ended, frames, system_error, tell, understood, valid
 from vos.cli.session import Session, versions
 from vos.cli.stopping import STOPPED, Stopped
 from vos.errors import OutputError, ResumeError, VosError
-from vos.references import MaskReference, Reference, ReferencePlan
+from vos.references import MaskReference, Reference, ReferencePlan, placed
 from vos.results import DEFAULT_KINDS, Kept, ResultWriter, Run, is_finished
 from vos.results.lock import alone
 from vos.results.saved import as_record, check_finished
@@ -202,11 +203,9 @@ def _look_back(before: Backwards, plan: ReferencePlan, session: Session, wishes:
 def _results(
     tracker: VideoTracker, frames: Iterator[Frame], plan: ReferencePlan, video: VideoPass, reading: Reading
 ) -> Generator[FrameResult, None, None]:
-    if reading.max_size is None:
-        return tracker.run(frames, plan, video)
     from vos.reduced import run_reduced
 
-    return run_reduced(tracker, frames, plan, video, reading.max_size)
+    return run_reduced(partial(tracker.run, video=video), frames, plan, reading.max_size)
 
 
 def _said(problem: Exception | Stopped | None) -> str | None:

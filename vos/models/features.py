@@ -29,7 +29,7 @@ class FeatureMap:
             of (h, w). SAM goes through 4 x and 16 x (its `postprocess_masks` on a prior already enlarged 4 times).
         stages: float32 (D, h, w), what the encoder's earlier stages see of each cell, every stage's channels centred
             and of unit length; None where that is not kept.
-        computed_in: of the network that made them; what is computed of them need not be more precise.
+        computed_in: the precision in which the encoder computed; sums over the features need not be more precise.
     """
 
     features: torch.Tensor

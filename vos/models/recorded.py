@@ -45,8 +45,8 @@ class Recorded:
     """
 
     def __init__(self, work: Work, device: torch.device, most: int = 4, patience: int = 2) -> None:
-        # The object of a method mostly holds this one: held in turn, both, and weights with them, would be freed by the
-        # garbage collector alone.
+        # A method's object mostly owns this one. To hold it in turn would be a cycle: its weights would wait for the
+        # garbage collector.
         self._weakly: Callable[[], Work | None] = WeakMethod(work) if ismethod(work) else lambda: work
         self._device = device
         self._most = most
@@ -71,8 +71,8 @@ class Recorded:
         with self._calls, torch.cuda.device(self._device):
             recording = self._recordings.get(key)
             if recording is None and self._is_due(key):
-                # Recordings have memory of their own: where there is none, what there was room for so far goes on
-                # without, after this block, in which the failure still holds some.
+                # A recording needs memory of its own. Where there is not enough, go on without it, but only after this
+                # block: the exception still holds some.
                 self._met[key] = -_AGAIN
                 with suppress(torch.OutOfMemoryError, _NotRecorded):
                     recording = self._record(key, given)

@@ -180,9 +180,9 @@ class SegmentAnything:
         return self._enlargement(image, logits.device).whole(logits)
 
     def positive_parts(self, logits: torch.Tensor, image: FeatureMap) -> Iterator[Part]:
-        """The parts of `to_frame` outside of which nothing is above 0, in the order of rows; none for empty rows.
+        """The parts of `to_frame` outside of which nothing is above 0, in the order of rows.
 
-        On a CPU every row has its own; elsewhere rows go together, whole.
+        On a CPU every row has its own, and an empty row none; elsewhere rows go together, whole.
         """
         how = self._enlargement(image, logits.device)
         if self._by_rows(logits):

@@ -1,6 +1,6 @@
 """What the user asks to track: masks, clicks and boxes, read, understood and checked."""
 
-from vos.references.inputs import as_references
+from vos.references.inputs import as_references, placed
 from vos.references.masks import UnderstoodMask, describe, read_mask, understand, understand_image
 from vos.references.parse import parse_box, parse_click, parse_mask
 from vos.references.plan import ClickBoxPrompt, FrameReferences, ReferencePlan
@@ -20,6 +20,7 @@ __all__ = [
     "parse_box",
     "parse_click",
     "parse_mask",
+    "placed",
     "read_mask",
     "understand",
     "understand_image",

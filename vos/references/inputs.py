@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -12,6 +13,9 @@ from vos.errors import ReferenceInputError
 from vos.paths import expanded
 from vos.references.masks import UnderstoodMask, read_mask, understand, understand_image
 from vos.references.types import BoxPrompt, Click, MaskReference, Reference
+
+if TYPE_CHECKING:
+    from vos.video.source import Source
 
 
 def as_references(obj: object) -> tuple[Reference, ...]:
@@ -40,6 +44,28 @@ def as_references(obj: object) -> tuple[Reference, ...]:
         f"a reference must be a path, an array, an image, a MaskReference, Click or BoxPrompt, or a list or dict of "
         f"these, got {type(obj).__name__}"
     )
+
+
+def placed(wanted: Sequence[Reference], source: Source) -> list[Reference]:
+    """References that are for frame 0, or for none in particular, go to the first frame that is read.
+
+    Raises:
+        ReferenceInputError: one is for a frame that is not read.
+    """
+    first = source.first().index
+    references = [replace(r, frame=first) if r.frame == 0 else r for r in wanted]
+    for reference in references:
+        if source.live is not None and reference.frame != first:
+            raise ReferenceInputError(
+                f"{reference.source}: reference on frame {reference.frame}, but which frames of {source.name} there is "
+                "time for is not known; give references for its first frame"
+            )
+        if not source.reading.includes(reference.frame, first):
+            raise ReferenceInputError(
+                f"{reference.source}: reference on frame {reference.frame}, which is not read: frames are read "
+                f"{source.reading.span}, the first is {first}"
+            )
+    return references
 
 
 def _from_pixels(obj: object) -> MaskReference:

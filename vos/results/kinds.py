@@ -32,7 +32,7 @@ class Kind:
         target: where it goes.
         make: path, reserve, run -> Sink; raises OSError.
         pixels: needs the pictures, not the masks alone.
-        takes_soft: shows objects as they are behind each other where soft masks are known.
+        takes_soft: uses each object's own soft mask where there is one, parts hidden behind other objects included.
         needs_soft: shows soft edges, which nothing but soft masks can tell.
         check: raises OutputError where it cannot be had at all, of frames of a size, (H, W).
     """

@@ -29,7 +29,7 @@ from vos.video.reading import Reading, moment_text, parse_moment
 
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 _MAX_SIDE = 65_536
-# In which finished results may differ: where they were computed, where the source lay, and how it was counted.
+# Ignored when two finished runs are compared: where they were computed, where the source lay, and how it was counted.
 _NO_MATTER = (
     ("settings", "device"),
     ("source", "given"),

@@ -88,7 +88,7 @@ class Run:
     both_ways: bool = False
 
     def number(self, frame: Frame, position: int) -> str:
-        """Of an image of a sequence: of frame so and so, the position-th result."""
+        """The number in the name of a sequence's image that shows `frame`, result number `position`."""
         if self.first_number is None:
             return f"{frame.index:05d}"
         return f"{int(self.first_number) + position:0{len(self.first_number)}d}"

@@ -55,9 +55,9 @@ class ResultWriter:
         run: what the outputs are told. Its clip is not read.
         overwrite: replace the results that the folder holds.
         save: which outputs, of `KINDS`.
-        conversion: leave other outputs that the folder holds alone, which else are in the way, or replaced as well; and
-            change nothing where it does not come to its end.
-        job: what identifies the run; given, `keep` makes that it can be resumed.
+        conversion: results are converted, not tracked: outputs of other kinds in the folder stay as they are (else they
+            are refused, or replaced with `overwrite`), and a conversion that fails changes nothing.
+        job: what identifies the run; where it is given, `keep` makes the run one that can be resumed.
         resumed: the number of results that are kept of an interrupted run, which are written again first. What it
             left in the folder stays until it is replaced.
 
@@ -298,7 +298,7 @@ class ResultWriter:
 
 
 def _insisting(act: Callable[[], object]) -> BaseException | None:
-    """Do what a signal may interrupt once and again, until it is done; what interrupted it."""
+    """Call `act`, and once more if a signal interrupts it; the interruption, or None."""
     try:
         act()
     except BaseException as stopped:

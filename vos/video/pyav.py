@@ -22,10 +22,10 @@ _ANY_METADATA: dict[str, Any] = (
 
 
 def silence() -> None:
-    """Let PyAV pass on none of what FFmpeg says, where torchvision has made that it does.
+    """Stop PyAV from forwarding FFmpeg's messages, if torchvision has switched that on (0.21 and before do).
 
-    To pass it on takes Python's lock in FFmpeg's threads. Who frees a decoder holds that lock and waits for them: the
-    program would hang. Torchvision, where it still reads videos (0.21), asks for errors.
+    To forward them takes Python's lock in FFmpeg's threads. Whoever frees a decoder holds that lock and waits for these
+    threads, so the program would hang.
     """
     if av.logging.get_level() == av.logging.ERROR:
         av.logging.set_level(None)

@@ -73,7 +73,8 @@ class Reading:
             `vos.reduced`.
 
     Raises:
-        SettingsError: nothing lies between start and end, `every` or `max_size` is too small, or an unknown reader.
+        SettingsError: nothing lies between start and end, or one is no moment; `every` or `max_size` is too small; an
+            unknown reader.
     """
 
     start: Moment = 0
@@ -84,6 +85,10 @@ class Reading:
     max_size: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("start", "end"):
+            moment = getattr(self, name)
+            if isinstance(moment, bool) or not isinstance(moment, int | Fraction | None):
+                raise SettingsError(f"{name} must be a frame's number or a Fraction of seconds, got {moment!r}")
         if self.start < 0 or (self.end is not None and self.end < 0):
             raise SettingsError(f"start and end must be 0 or more, got {self.start} and {self.end}")
         comparable = self.end is not None and isinstance(self.start, int) == isinstance(self.end, int)
