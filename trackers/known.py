@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -89,27 +89,27 @@ class Known:
         return replace(self, reference=self.reference.to(device), recent=recent, first=first, now=now, view=view)
 
     def state(self) -> dict[str, Any]:
-        """As plain data; classifiers follow from the sums."""
+        """As plain data. Classifiers too: solved again, with other threads, they would be rounded otherwise."""
         return {
             **{name: getattr(self, name) for name in _PLAIN},
             "reference": _plain(self.reference),
             "recent": None if self.recent is None else _plain(self.recent),
+            "first": self.first.cpu().numpy(),
+            "now": self.now.cpu().numpy(),
             "view": self.view.cpu().numpy(),
             "absence": None if self.absence is None else self.absence.state(),
         }
 
     @classmethod
-    def restored(cls, state: Mapping[str, Any], solved: Callable[[Sums, Sums | None], torch.Tensor]) -> Known:
-        """From a `state`; `solved` makes a classifier of the sums over references and over recent frames."""
-        reference = _sums(state["reference"])
-        recent = None if state["recent"] is None else _sums(state["recent"])
+    def restored(cls, state: Mapping[str, Any]) -> Known:
+        """From a `state`."""
         return cls(
             **{name: state[name] for name in _PLAIN},
-            reference=reference,
-            recent=recent,
-            first=solved(reference, None),
-            now=solved(reference, recent),
+            reference=_sums(state["reference"]),
+            first=torch.tensor(state["first"]),
+            now=torch.tensor(state["now"]),
             view=torch.tensor(state["view"]),
+            recent=None if state["recent"] is None else _sums(state["recent"]),
             absence=None if state["absence"] is None else Absence(**state["absence"]),
         )
 

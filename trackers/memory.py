@@ -130,7 +130,7 @@ class MemoryTracker:
         return {"objects": objects, "last": self._motions.last}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self._objects = {int(i): Known.restored(kept, self._solved) for i, kept in state["objects"].items()}
+        self._objects = {int(i): Known.restored(kept) for i, kept in state["objects"].items()}
         self._motions.last = state["last"]
 
     def _look(self, frame: Frame, features: Features) -> _Seen:
