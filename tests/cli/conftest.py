@@ -15,7 +15,9 @@ import pytest
 from PIL import Image
 
 from tests.drawn import Thing, clip
+from tests.stand_in import stand_in_models
 from vos.cli.main import main
+from vos.models import load
 
 VOS = Path(sys.executable).parent / "vos"
 DISC = Thing(20, hue=0, path=lambda t: (40 + 4 * t, 60))
@@ -41,6 +43,12 @@ class Ended:
 
 
 Vos = Callable[..., Ended]
+
+
+@pytest.fixture
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model is loaded in this process."""
+    monkeypatch.setattr(load, "load_models", lambda *_: stand_in_models())
 
 
 @pytest.fixture

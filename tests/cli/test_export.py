@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.conftest import Ended, Vos
-from tests.cli.resumed import draw
+from tests.cli.conftest import Ended, Vos, encode
+from tests.cli.resumed import LEFT, draw
+from tests.drawn import clip
 from tests.stand_in import stand_in_models
 from vos.models import load
 
@@ -264,6 +265,47 @@ def test_a_mask_is_read_by_its_colours(export: Callable[..., Ended], out: Path, 
     assert (out / "measurements.csv").read_bytes() == before, "a palette of somebody's own"
 
 
+def test_numbers_of_images_are_those_of_the_run(vos: Vos, light: None, tmp_path: Path) -> None:
+    video, first, _ = draw(tmp_path, 4)
+    ended = vos(
+        "track", video, "--ref", first, "--start-number", "1001", "--save", "masks,json,alpha", "-o", tmp_path / "out"
+    )
+    assert ended.code == 0, ended.err
+    assert vos("export", tmp_path / "out", "--to", "cutouts,alpha8").code == 0
+    for kind in ("alpha", "cutouts", "alpha8"):
+        assert sorted(p.name for p in (tmp_path / f"out/{kind}/1").iterdir()) == [f"{n}.png" for n in range(1001, 1005)]
+    assert (
+        vos("export", tmp_path / "out", "--to", "alpha8", "--start-number", "0007", "-o", tmp_path / "other").code == 0
+    )
+    assert (tmp_path / "other/alpha8/1/0010.png").exists()
+
+
+def test_another_clip_is_noticed(export: Callable[..., Ended], tracked: Path, tmp_path: Path) -> None:
+    """Of the same size, with as many frames; and one whose frames come at other times."""
+    images, _ = clip([LEFT], 10, size=(96, 144))
+    ended = export("--to", "overlay", "--source", encode(tmp_path / "other.mp4", images))
+    assert ended.code == 0
+    assert "vos: note: 10 frames of " in ended.err
+    assert "are other pictures than were tracked; if that is not the right clip, give it with --source" in ended.err
+    ended = export("--to", "overlay", "--overwrite", "--source", tracked / "clip.mp4")
+    assert (ended.code, ended.err) == (0, "")
+    slower = encode(tmp_path / "slow.mp4", images, rate=10)
+    error = export("--to", "overlay", "--overwrite", "--source", slower).error
+    assert "its frame 1 is at 0.042 s, but that of the source at 0.100 s; give the right one" in error
+
+
+@pytest.mark.parametrize("mode", ["1", "L"])
+def test_the_only_object_may_be_white(vos: Vos, light: None, tmp_path: Path, mode: str) -> None:
+    video, first, _ = draw(tmp_path, 3)
+    assert vos("track", video, "--ref", f"{first}:5", "--save", "masks,json", "-o", tmp_path / "out").code == 0
+    mask = Image.new("L", (144, 96))
+    mask.paste(255, (10, 20, 30, 25))
+    mask.convert(mode).save(tmp_path / "out/masks/00002.png")
+    assert vos("export", tmp_path / "out", "--to", "csv").code == 0
+    last = (tmp_path / "out/measurements.csv").read_text().splitlines()[-1].split(",")
+    assert (last[3], last[7], last[10:14]) == ("5", "100", ["10", "20", "29", "24"])
+
+
 def test_what_was_converted_before_stays_until_it_is_made_anew(export: Callable[..., Ended], out: Path) -> None:
     assert export("--to", "csv,alpha8").code == 0
     before = contents(out)
@@ -289,9 +331,9 @@ def test_what_cannot_be_converted(vos: Vos, export: Callable[..., Ended], out: P
     (out / "masks/00004.png").unlink()
     assert "00004.png: there is no such file, but track.json has this frame" in export("--to", "csv").error
     Image.new("L", (7, 9)).save(out / "masks/00004.png")
-    assert "00004.png: not one of these results' images (144x96, one channel)" in export("--to", "csv").error
+    assert "00004.png: is 7x9, but these results are 144x96" in export("--to", "csv").error
     Image.new("LA", (144, 96)).save(out / "masks/00004.png")
-    assert "not one of these results' images" in export("--to", "csv").error
+    assert "00004.png: its pixels are LA; save it as an indexed or grey PNG" in export("--to", "csv").error
     assert not (out / "measurements.csv").exists()
     shutil.rmtree(out / "masks")
     assert "no masks/ in it" in export("--to", "csv").error

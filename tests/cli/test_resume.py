@@ -17,8 +17,6 @@ from PIL import Image
 
 from tests.cli.conftest import Ended, Vos
 from tests.cli.resumed import Runner, draw
-from tests.stand_in import stand_in_models
-from vos.models import load
 from vos.results.files import PartFile
 from vos.results.journal import FOLDER
 from vos.results.plain import pack, unpack
@@ -26,12 +24,6 @@ from vos.types import Frame, FrameResult
 from vos.video import open_source
 
 EVERYTHING = "masks,overlay,json,alpha8,csv,coco"
-
-
-@pytest.fixture
-def light(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No model is loaded in this process."""
-    monkeypatch.setattr(load, "load_models", lambda *_: stand_in_models())
 
 
 @pytest.fixture

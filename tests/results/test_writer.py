@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.results.soft import IDS, soft_results
 from tests.results.test_overlay import result_of, square
 from vos.errors import OutputError, SettingsError
 from vos.results import ResultWriter, Run, Span, Summary, files, movie, sinks
@@ -30,6 +31,8 @@ from vos.results.saved import SavedClip, SavedResults
 from vos.results.track import TrackSink, _plain
 from vos.types import Frame, FrameResult, State
 from vos.video import Source, open_source
+
+CLIP = SavedClip("clip", Fraction(24), (48, 64), 3)
 
 
 @pytest.fixture
@@ -517,3 +520,27 @@ def test_spans_are_of_frames_that_were_tracked(tmp_path: Path, source: Source) -
             writer.write(result_of(square((48, 64), (1, 4, 4, 12)), index=5 * i, states=states))
     (one,) = writer.close().objects
     assert one.absent == (Span(10, 25),)
+
+
+def test_an_object_that_is_painted_over_another_takes_from_its_soft_mask(tmp_path: Path) -> None:
+    """Also where both soft masks are opaque, so that these do not tell which of the two was in front."""
+    with ResultWriter(tmp_path, Run(CLIP, ids=IDS), save=["masks", "json", "alpha"]) as writer:
+        for result in soft_results(3):
+            writer.write(result)
+    before = list(SavedResults(tmp_path).results())
+    overlap = before[2].layer(1) & before[2].layer(7)
+    path = tmp_path / "masks/00002.png"
+    with Image.open(path) as image:
+        mask, palette = np.array(image), image.getpalette()
+    taken = overlap & (mask == 7)
+    assert overlap.sum() > 50
+    assert taken.any()
+    mask[taken] = 1
+    image = Image.fromarray(mask)
+    image.putpalette(palette or [])
+    image.save(path)
+    after = list(SavedResults(tmp_path).results())
+    assert after[2].layer(1)[taken].all()
+    assert not after[2].alpha(7)[taken].any()
+    np.testing.assert_array_equal(after[1].alpha(7), before[1].alpha(7))
+    np.testing.assert_array_equal(after[1].alpha(1), before[1].alpha(1))

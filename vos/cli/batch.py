@@ -15,8 +15,8 @@ from vos.cli.console import printable, stderr
 from vos.cli.report import tell
 from vos.errors import ReferenceInputError, SourceError, VosError
 from vos.paths import IMAGE_SUFFIXES, expanded, is_image_name, natural_key
-from vos.results import KINDS
 from vos.results.kinds import targets
+from vos.results.track import TRACK_FILE
 
 FAILED = 1
 # fmt: off
@@ -169,7 +169,7 @@ def _videos_of(path: Path) -> list[Path]:
 
 def _results_in(folder: Path) -> set[str]:
     """What `vos` writes, where it has written into a folder."""
-    return {target.name for target in targets()} if (folder / KINDS["json"].target.name).is_file() else set()
+    return {target.name for target in targets()} if (folder / TRACK_FILE).is_file() else set()
 
 
 def _is_video(path: Path) -> bool:

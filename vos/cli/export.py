@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from vos.cli.console import FrameProgress
+from vos.cli.console import FrameProgress, stderr
 from vos.cli.report import frames as counted
 from vos.cli.report import tell
 from vos.cli.track import number, split_names
@@ -30,7 +30,10 @@ def export(
         None, "--source", help="The video, where pictures are needed and it is no longer where it was."
     ),
     start_number: str | None = typer.Option(
-        None, "--start-number", metavar="N", help="Number of the first image of alpha and cutouts, such as 1001."
+        None,
+        "--start-number",
+        metavar="N",
+        help="Number of the first image of alpha and cutouts, such as 1001.  [default: as tracked]",
     ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace what is there under the same names."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
@@ -51,7 +54,7 @@ def export(
     given = source or saved.given
     if pixels and given is None:
         raise OutputError(f"{results}: pictures are needed, and where they came from is not known; give --source")
-    first = number(start_number)
+    first = number(start_number) or saved.first_number
     target = out or results
     if saved.soft is not None and target.resolve() == results.resolve():
         for kind in kinds:
@@ -69,3 +72,9 @@ def export(
             summary = writer.close()
     where = ", ".join(str(path) for path in summary.outputs)
     tell(quiet, f"{counted(summary.frames)} -> {where}")
+    if saved.others:
+        stderr.print(
+            f"vos: note: {counted(saved.others)} of {given} are other pictures than were tracked; if that is not the "
+            "right clip, give it with --source, and --overwrite",
+            markup=False,
+        )

@@ -22,8 +22,9 @@ from vos.cli.stopping import STOPPED, Stopped
 from vos.errors import OutputError, ResumeError, VosError
 from vos.references import MaskReference, Reference, ReferencePlan, placed
 from vos.results import DEFAULT_KINDS, Kept, ResultWriter, Run, is_finished
+from vos.results.finished import check_finished
 from vos.results.lock import alone
-from vos.results.saved import as_record, check_finished
+from vos.results.track import as_record
 from vos.tracking import is_resumable
 from vos.types import Frame, FrameResult
 from vos.video import Reading, Source, count_packets, open_source

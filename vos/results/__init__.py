@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from vos.results.finished import is_finished
 from vos.results.journal import Kept
 from vos.results.kinds import DEFAULT_KINDS, KINDS
 from vos.results.overlay import OverlayPainter
-from vos.results.saved import is_finished
 from vos.results.sinks import Run
 from vos.results.summary import ObjectSummary, Span, Summary
 from vos.results.writer import ResultWriter

@@ -17,7 +17,7 @@ from vos.results.measure import MeasurementSink
 from vos.results.movie import OverlaySink, check_overlay
 from vos.results.polygons import PolygonSink
 from vos.results.sinks import AlphaSink, CutoutSink, MaskSink, Run, Sink
-from vos.results.track import TrackSink
+from vos.results.track import TRACK_FILE, TrackSink
 
 if TYPE_CHECKING:
     from vos.video.source import Source
@@ -57,7 +57,7 @@ _ALL = (
         pixels=True,
         check=check_overlay,
     ),
-    Kind("json", Target("track.json"), TrackSink),
+    Kind("json", Target(TRACK_FILE), TrackSink),
     Kind("alpha", Target("alpha", _SEQUENCE), AlphaSink, takes_soft=True, needs_soft=True),
     Kind("alpha8", Target("alpha8", _SEQUENCE), partial(AlphaSink, bits=8), takes_soft=True, needs_soft=True),
     Kind("cutouts", Target("cutouts", _SEQUENCE), CutoutSink, pixels=True, takes_soft=True, needs_soft=True),

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from vos.errors import OutputError, ResumeError, SettingsError
+from vos.errors import OutputError, SettingsError
 from vos.objects import measure
 from vos.palette import ids_of, palette_of, tells_apart, values_in
-from vos.paths import expanded
-from vos.results.journal import difference, is_kept
-from vos.results.kinds import KINDS, kinds_of
-from vos.results.sinks import Run
-from vos.results.track import FORMAT, VERSION, dump, head
+from vos.results.kinds import KINDS
+from vos.results.record import print_of
+from vos.results.track import not_a_track, read_track, reading_of_record
 from vos.soft import FULL
-from vos.types import OPAQUE, Frame, FrameResult, State
-from vos.video.reading import Reading, moment_text, parse_moment
+from vos.types import OPAQUE, Box, Frame, FrameResult, ObjectResult, State
 
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 _MAX_SIDE = 65_536
-# Ignored when two finished runs are compared: where they were computed, where the source lay, and how it was counted.
-_NO_MATTER = (
-    ("settings", "device"),
-    ("source", "given"),
-    ("source", "frame_count"),
-    ("source", "frame_count_exact"),
-)
 
 
 @dataclass(frozen=True)
@@ -58,6 +47,9 @@ class SavedResults:
     What the masks themselves tell (boxes, areas, whether an object is there) is measured on them anew, so that masks
     may be corrected by hand.
 
+    Attributes:
+        others: how many frames of the source that `results` was given so far are other pictures than those tracked.
+
     Args:
         out: the folder.
 
@@ -67,7 +59,8 @@ class SavedResults:
 
     def __init__(self, out: Path) -> None:
         self.folder = out
-        track = _read_track(out)
+        self.others = 0
+        track = read_track(out)
         try:
             about = track["source"]
             size = (int(about["height"]), int(about["width"]))
@@ -80,14 +73,14 @@ class SavedResults:
                 pixel_aspect=Fraction(about.get("pixel_aspect", 1)),
             )
             self.given: str | None = about.get("given")
-            self.reading = _reading(about.get("reading", {}))
-            first_number = track.get("first_number")
-            self._first_number = None if first_number is None else int(first_number)
-            self._digits = 5 if first_number is None else len(first_number)
+            self.reading = reading_of_record(about.get("reading", {}))
+            self.first_number: str | None = track.get("first_number")
+            self._number = None if self.first_number is None else int(self.first_number)
+            self._digits = 5 if self.first_number is None else len(self.first_number)
             if not all(0 < side <= _MAX_SIDE for side in size) or self.clip.rate <= 0 or not self._records:
                 raise ValueError(f"{size}, {self.clip.rate}, {len(self._records)} frames")
         except (SettingsError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            raise _not_a_track(out) from error
+            raise not_a_track(out) from error
         if not (out / KINDS["masks"].target.name).is_dir():
             raise OutputError(f"{out}: no masks/ in it; track again with --save masks,json")
         self._alpha = next((out / name for name in ("alpha", "alpha8") if KINDS[name].target.files(out)), None)
@@ -95,7 +88,7 @@ class SavedResults:
     @cached_property
     def ids(self) -> tuple[int, ...]:
         """All objects, in the order in which they entered."""
-        return tuple(dict.fromkeys(i for record in self._records for i, *_ in record.objects))
+        return tuple(dict.fromkeys(i for record in self._records for i in record.objects))
 
     @property
     def soft(self) -> Path | None:
@@ -109,7 +102,8 @@ class SavedResults:
             frames: the source's frames, where pictures are wanted; else results have black ones.
 
         Raises:
-            OutputError: a mask is missing, damaged, or does not fit; the frames are too few or of another size.
+            OutputError: a mask is missing, damaged, or does not fit; the frames are too few, or have another size or
+                other times.
         """
         black = np.zeros((*self.clip.size, 3), dtype=np.uint8)
         for position, record in enumerate(self._records):
@@ -123,6 +117,13 @@ class SavedResults:
                 if found.size != self.clip.size:
                     here, there = (f"{w}x{h}" for h, w in (self.clip.size, found.size))
                     raise OutputError(f"{self.folder}: its masks are {here}, but the source is {there}")
+                then, now = record.time, found.time
+                if then is not None and now is not None and abs(then - now) * self.clip.rate > Fraction(1, 2):
+                    raise OutputError(
+                        f"{self.folder}: its frame {record.index} is at {float(then):.3f} s, but that of the source at "
+                        f"{float(now):.3f} s; give the right one"
+                    )
+                self.others += record.print not in (None, print_of(found))
                 frame = found
             yield self._result(frame, record, position)
 
@@ -135,23 +136,28 @@ class SavedResults:
                 f"{path}: holds object {min(strange)}, but the run has only "
                 f"{', '.join(map(str, self.ids))}; use these ids"
             )
-        known = {i: (state, score, given) for i, state, score, given in record.objects}
         objects = []
         for i in self.ids:
-            state, score, given = known.get(i, (State.ABSENT, 0.0, False))
-            if state is State.ABSENT and i in there:
+            known = record.objects.get(i)
+            if (known is None or known.state is State.ABSENT) and i in there:
                 # It was not found here, or had not entered yet: the mask is somebody's own.
                 objects.append(measure(index_map, i, 1.0, 0.0, given=True))
-            elif i in known:
+            elif known is not None:
                 # A state that was uncertain stays so; that a mask is empty, it says itself.
-                objects.append(measure(index_map, i, score, 2.0 if state is State.UNCERTAIN else 0.0, given))
-        number = frame.index if self._first_number is None else self._first_number + position
-        soft = None if self._alpha is None else _SavedAlpha(self, self._alpha, number, index_map, tuple(known))
+                unsure = 2.0 if known.state is State.UNCERTAIN else 0.0
+                objects.append(measure(index_map, i, known.score, unsure, known.given))
+        soft = None
+        if self._alpha is not None:
+            number = frame.index if self._number is None else self._number + position
+            corrected = {item.id for item in objects if not record.has(item)}
+            soft = _SavedAlpha(self, self._alpha, number, index_map, tuple(record.objects), frozenset(corrected))
         return FrameResult(frame, index_map, tuple(objects), soft)
 
     def _index_map(self, path: Path) -> np.ndarray:
         """The ids of a mask, uint8 (H, W), by its colours where these are ids' own: programs reorder palettes."""
         with self._opened(path) as image:
+            if (lone := self._lone(image)) is not None:
+                return self._fitting(path, lone)
             if image.mode == "P":
                 values, there = np.asarray(image), values_in(image)
                 table = np.arange(256, dtype=np.uint8)
@@ -164,6 +170,13 @@ class SavedResults:
             if image.mode in ("RGB", "RGBA"):
                 return self._fitting(path, self._all(path, *_by_colour(np.asarray(image.convert("RGBA")))))
         return self._image(path, ("L",)).astype(np.uint8)
+
+    def _lone(self, image: Image.Image) -> np.ndarray | None:
+        """The only object's mask in black and white, uint8 (H, W); None if it is no such picture, or of several."""
+        if len(self.ids) != 1 or image.mode not in ("1", "L"):
+            return None
+        values = np.asarray(image.convert("L"))
+        return (values // 255) * np.uint8(self.ids[0]) if np.isin(values, (0, 255)).all() else None
 
     def _all(self, path: Path, ids: np.ndarray, are: np.ndarray) -> np.ndarray:
         if not are.all():
@@ -179,7 +192,9 @@ class SavedResults:
     def _image(self, path: Path, modes: tuple[str, ...]) -> np.ndarray:
         """Grey values, int64 (H, W)."""
         with self._opened(path) as image:
-            return self._fitting(path, np.asarray(image).astype(np.int64) if image.mode in modes else np.empty(0))
+            if image.mode not in modes:
+                raise OutputError(f"{path}: its pixels are {image.mode}; save it as an indexed or grey PNG")
+            return self._fitting(path, np.asarray(image).astype(np.int64))
 
     @contextmanager
     def _opened(self, path: Path) -> Iterator[Image.Image]:
@@ -195,8 +210,8 @@ class SavedResults:
 
     def _fitting(self, path: Path, values: np.ndarray) -> np.ndarray:
         if values.shape != self.clip.size:
-            height, width = self.clip.size
-            raise OutputError(f"{path}: not one of these results' images ({width}x{height}, one channel)")
+            here, there = (f"{w}x{h}" for h, w in (values.shape, self.clip.size))
+            raise OutputError(f"{path}: is {here}, but these results are {there}")
         return values
 
 
@@ -205,35 +220,57 @@ def _by_colour(rgba: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return ids_of(np.where(rgba[..., 3:] < 128, np.uint8(0), rgba[..., :3]))
 
 
+class _Known(NamedTuple):
+    """An object on a frame, as it was tracked."""
+
+    state: State
+    score: float
+    given: bool
+    area: int
+    box: Box | None
+
+
 @dataclass(frozen=True)
 class _Record:
-    """One line of a track file; objects as (id, state, score, given)."""
+    """One line of a track file; `print` is the picture's checksum, as in `vos.results.record.print_of`."""
 
     index: int
     name: str
     time: Fraction | None
-    objects: tuple[tuple[int, State, float, bool], ...]
+    print: int | None
+    objects: Mapping[int, _Known]
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> _Record:
-        time = entry["time"]
-        objects = tuple(
-            (int(o["id"]), State(o["state"]), float(o["score"]), bool(o["given"])) for o in entry["objects"]
-        )
-        if entry["frame"] < 0 or not all(1 <= i <= 255 for i, *_ in objects):
+        time, objects = entry["time"], {}
+        for item in entry["objects"]:
+            x0, y0, x1, y1 = map(float, item["box"] or (0, 0, 0, 0))
+            box = None if item["box"] is None else (x0, y0, x1, y1)
+            objects[int(item["id"])] = _Known(
+                State(item["state"]), float(item["score"]), bool(item["given"]), int(item["area"]), box
+            )
+        if entry["frame"] < 0 or not all(1 <= i <= 255 for i in objects):
             raise ValueError(f"{entry}")
-        return cls(int(entry["frame"]), str(entry["name"]), None if time is None else Fraction(float(time)), objects)
+        time = None if time is None else Fraction(float(time))
+        return cls(int(entry["frame"]), str(entry["name"]), time, entry.get("print"), objects)
+
+    def has(self, item: ObjectResult) -> bool:
+        """Whether an object's mask has the area and the box that it was tracked with: if not, it was corrected."""
+        known = self.objects.get(item.id)
+        return known is not None and (known.area, known.box) == (item.area, item.box)
 
 
 @dataclass(frozen=True, eq=False)
 class _SavedAlpha:
     """`vos.types.SoftMasks` of one frame, read when they are asked for, with a mask that may be corrected.
 
-    What was given to an object is wholly its own, and what was taken from one is no longer, to the edge.
+    What was given to an object is wholly its own, and what was taken from one is no longer, to the edge. An object
+    whose mask was corrected has nothing behind others on this frame: they may have been painted over it.
 
     Attributes:
         index_map: uint8 (H, W).
         ids: the objects that have a soft mask.
+        corrected: those whose masks are not as they were tracked.
     """
 
     results: SavedResults
@@ -241,15 +278,18 @@ class _SavedAlpha:
     number: int
     index_map: np.ndarray
     ids: tuple[int, ...]
+    corrected: frozenset[int]
 
     def alpha(self, object_id: int) -> np.ndarray | None:
         changed, own = self._changed, self.index_map == object_id
         if object_id not in self.ids:
             return np.where(own, np.uint16(FULL), np.uint16(0))
         soft = self._saved[object_id]
+        former = soft >= OPAQUE
+        if object_id in self.corrected:
+            changed = changed | (former & ~own & (self.index_map > 0))
         if not changed.any():
             return soft
-        former = soft >= OPAQUE
         alpha = np.where(changed, np.where(own, FULL, 0), soft)
         if former.any():
             nearest = distance_transform_edt(~former, return_distances=False, return_indices=True)
@@ -269,77 +309,3 @@ class _SavedAlpha:
             own |= (soft >= OPAQUE) & (self.index_map == object_id)
             anyone |= soft >= OPAQUE
         return np.where(self.index_map == 0, anyone, ~own)
-
-
-def as_record(source: str, reading: Reading) -> dict[str, Any]:
-    """How a source was opened, as plain data for track.json."""
-    return {
-        "given": str(expanded(source).absolute()),
-        "reading": {
-            "start": moment_text(reading.start),
-            "end": None if reading.end is None else moment_text(reading.end),
-            "every": reading.every,
-            "autorotate": reading.autorotate,
-            "reader": reading.reader,
-            "max_size": reading.max_size,
-        },
-    }
-
-
-def _reading(record: Mapping[str, Any]) -> Reading:
-    """What `as_record` was given."""
-    values = dict(record)
-    for name in ("start", "end"):
-        if values.get(name) is not None:
-            values[name] = parse_moment(values[name])
-    return Reading(**values)
-
-
-def is_finished(out: Path, save: Sequence[str]) -> bool:
-    """Whether a folder holds these outputs of a run that came to its end."""
-    wanted = kinds_of(save)
-    if is_kept(out) or not all(kind.target.files(out) for kind in wanted):
-        return False
-    return not (out / KINDS["json"].target.name).is_file() or _read_track(out).get("complete") is True
-
-
-def check_finished(out: Path, run: Run) -> None:
-    """Refuse finished results that were made of something else, as far as their track file tells.
-
-    Raises:
-        ResumeError.
-    """
-    if not (out / KINDS["json"].target.name).is_file():
-        return
-    track = _read_track(out)
-    wanted = json.loads(dump(head(run)))
-    found = {name: track.get(name) for name in ("source", "references", "both_ways", "first_number", "settings")}
-    for record in (found, wanted):
-        for section, name in _NO_MATTER:
-            if isinstance(facts := record.get(section), dict):
-                facts.pop(name, None)
-    other = difference(found, {name: wanted[name] for name in found})
-    if other is not None:
-        raise ResumeError(
-            f"{out}: holds the finished results of another run: {other}; give the same again, or track again with "
-            "--overwrite"
-        )
-
-
-def _read_track(out: Path) -> dict[str, Any]:
-    path = out / KINDS["json"].target.name
-    if not path.is_file():
-        raise OutputError(
-            f"{out}: no finished results: there is no {path.name}; track with --save masks,json, or --resume the run"
-        )
-    try:
-        track = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise _not_a_track(out) from error
-    if not isinstance(track, dict) or track.get("format") != FORMAT or track.get("version") != VERSION:
-        raise _not_a_track(out)
-    return track
-
-
-def _not_a_track(out: Path) -> OutputError:
-    return OutputError(f"{out / KINDS['json'].target.name}: damaged, or not a track file of this version of vos")

@@ -13,12 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from vos.errors import OutputError
+from vos.paths import expanded
 from vos.results.files import Reserve, TextPart
+from vos.results.record import print_of
 from vos.results.sinks import Clip, Run
 from vos.results.summary import Summary
 from vos.types import FrameResult, ObjectResult
+from vos.video.reading import Reading, moment_text, parse_moment
 
 FORMAT, VERSION = "vos-track", 1
+TRACK_FILE = "track.json"
 
 
 class TrackSink:
@@ -39,6 +44,7 @@ class TrackSink:
             "frame": frame.index,
             "name": frame.name,
             "time": None if frame.time is None else float(frame.time),
+            "print": print_of(frame),
             "objects": [_record(item) for item in result.objects],
         }
         self._file.append(self._separator + dump(record))
@@ -131,3 +137,48 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Sequence | AbstractSet):
         return [_plain(item) for item in value]
     return str(value)
+
+
+def as_record(source: str, reading: Reading) -> dict[str, Any]:
+    """How a source was opened, as plain data for track.json."""
+    return {
+        "given": str(expanded(source).absolute()),
+        "reading": {
+            "start": moment_text(reading.start),
+            "end": None if reading.end is None else moment_text(reading.end),
+            "every": reading.every,
+            "autorotate": reading.autorotate,
+            "reader": reading.reader,
+            "max_size": reading.max_size,
+        },
+    }
+
+
+def reading_of_record(record: Mapping[str, Any]) -> Reading:
+    """What `as_record` was given."""
+    values = dict(record)
+    for name in ("start", "end"):
+        if values.get(name) is not None:
+            values[name] = parse_moment(values[name])
+    return Reading(**values)
+
+
+def read_track(out: Path) -> dict[str, Any]:
+    """The track file of a folder of results; OutputError where there is none, or another thing."""
+    path = out / TRACK_FILE
+    if not path.is_file():
+        raise OutputError(
+            f"{out}: no finished results: there is no {path.name}; track with --save masks,json, or --resume the run"
+        )
+    try:
+        track = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise not_a_track(out) from error
+    if not isinstance(track, dict) or track.get("format") != FORMAT or track.get("version") != VERSION:
+        raise not_a_track(out)
+    return track
+
+
+def not_a_track(out: Path) -> OutputError:
+    """That a folder's track file cannot be understood."""
+    return OutputError(f"{out / TRACK_FILE}: damaged, or not a track file of this version of vos")
