@@ -49,4 +49,4 @@ def compose_clips(
         )
         for kind, needed in NEEDED.items():
             if frames is not None and frames < needed and any(clip.name.startswith(kind) for clip in made):
-                stdout.print(f"note: in {kind} clips the object is back from frame {needed} on; give more --frames")
+                stdout.print(f"note: {kind} clips show all that they are for with {needed} frames; give more --frames")

@@ -126,6 +126,15 @@ def test_both_ways_goes_on_to_the_same_bytes(
         assert set(np.unique(np.array(Image.open(tmp_path / f"out/masks/{index:05d}.png")))) == {0, 1, 2}
 
 
+def test_the_way_back_is_not_made_again_after_it(track: Callable[..., Ended], fail: Callable[..., str]) -> None:
+    """Numbers of frames count, not how many there are: 4 are kept, 4 to 7, and the second thing enters on 7."""
+    fail(9, "--both-ways", "--start", "4")
+    ended = track("out", "--both-ways", "--start", "4", "--resume")
+    assert ended.code == 0, ended.err
+    assert "resumed: of 4 frames the results are kept" in ended.out
+    assert "backwards" not in ended.out
+
+
 def test_another_way_is_another_run(track: Callable[..., Ended], fail: Callable[..., str]) -> None:
     fail(9, "--both-ways")
     assert "it had --both-ways = True, this is False" in track("out", "--resume").error

@@ -57,9 +57,11 @@ class Job:
     mask: Path | None = None
 
     def ready(self) -> Job:
-        """The same with its mask found; ReferenceInputError if there is none."""
+        """The same with its mask found; ReferenceInputError if there is none, SourceError if there is no source."""
         if self.mask is None:
             return self
+        if not has_magic(self.source) and not expanded(self.source).exists():
+            raise SourceError(f"{self.source}: no such file or folder")
         for suffix in _MASK_SUFFIXES:
             path = self.mask.with_name(self.mask.name + suffix)
             if path.is_file():

@@ -133,8 +133,8 @@ def _follow(
     problem: Exception | Stopped | None = None
     progress = FrameProgress(count, quiet=wishes.quiet, done=done)
     try:
-        # No frame has a smaller number than there are before it.
-        if before is not None and done <= before.entry:
+        ahead = opened.first().index + done * opened.reading.every  # the number of the next frame, or less
+        if before is not None and ahead <= before.entry:
             _look_back(before, plan, session, wishes)
         with progress:
             if kept is not None and kept.state is not None:

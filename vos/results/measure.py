@@ -48,7 +48,7 @@ class MeasurementSink:
 def _measured(item: ObjectResult, mask: np.ndarray) -> tuple[object, ...]:
     known = (item.id, item.state.value, f"{item.score:.4f}", int(item.given), item.area)
     if item.box is None:
-        return (*known, "", "", "", "", "", "", 0)
+        return (*known, *[""] * 7)
     ys, xs = np.nonzero(mask)
     box = (f"{value:g}" for value in item.box)
     return (*known, f"{xs.mean():.3f}", f"{ys.mean():.3f}", *box, f"{perimeter(mask):.2f}")
