@@ -25,9 +25,9 @@ from tests.results.soft import IDS, soft_results
 from tests.results.test_overlay import result_of, square
 from vos.errors import OutputError, SettingsError
 from vos.results import ResultWriter, Run, Span, Summary, files, movie, sinks
-from vos.results.clock import Clock
 from vos.results.files import PartFile
 from vos.results.saved import SavedClip, SavedResults
+from vos.results.stamps import StampWriter
 from vos.results.track import TrackSink, _plain
 from vos.types import Frame, FrameResult, State
 from vos.video import Source, open_source
@@ -446,7 +446,7 @@ def test_a_signal_while_outputs_are_finished_waits_for_them(
     ],
 )
 def test_units_of_time_leave_room_for_pauses(unit: Fraction | None, rate: Fraction, used: Fraction) -> None:
-    clock = Clock(SavedClip("clip", rate, (48, 64), 3, time_base=unit))
+    clock = StampWriter(SavedClip("clip", rate, (48, 64), 3, time_base=unit))
     assert clock.unit == used
     frame = Frame(0, np.zeros((2, 2, 3), np.uint8), time=Fraction(0))
     assert clock.stamp(frame) == 0

@@ -12,9 +12,9 @@ import numpy as np
 from av.video.plane import VideoPlane
 
 from vos.errors import OutputError
-from vos.results.clock import Clock
 from vos.results.files import PartFile, Reserve
 from vos.results.sinks import Run, alpha_of, every_id
+from vos.results.stamps import StampWriter
 from vos.results.summary import Summary
 from vos.results.yuv import bt709, tag_bt709
 from vos.types import FrameResult
@@ -42,7 +42,7 @@ class ProresSink:
     def __init__(self, path: Path, reserve: Reserve, run: Run) -> None:
         self.path = path
         self._run, self._reserve = run, reserve
-        self._clock = Clock(run.clip)
+        self._clock = StampWriter(run.clip)
         self._movies: dict[int, _Movie] = {}
         self._created = not path.exists()
         path.mkdir(exist_ok=True)
@@ -74,7 +74,7 @@ class ProresSink:
 class _Movie:
     """One QuickTime file under a temporary name."""
 
-    def __init__(self, path: Path, reserve: Reserve, run: Run, clock: Clock) -> None:
+    def __init__(self, path: Path, reserve: Reserve, run: Run, clock: StampWriter) -> None:
         self._clock = clock
         self._file = PartFile(path, reserve)
         self._container = av.open(self._file, "w", format="mov")

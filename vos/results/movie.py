@@ -12,10 +12,10 @@ import av.error
 import cv2
 
 from vos.errors import OutputError
-from vos.results.clock import Clock
 from vos.results.files import PartFile, Reserve
 from vos.results.overlay import OverlayPainter
 from vos.results.sound import Sound
+from vos.results.stamps import StampWriter
 from vos.results.summary import Summary
 from vos.results.yuv import bt709, tag_bt709
 from vos.types import FrameResult
@@ -44,13 +44,13 @@ def check_overlay(size: tuple[int, int]) -> None:
 class OverlaySink:
     """H.264 in MP4, yuv420p, BT.709, with the source's own time stamps from its first frame on, and its sound.
 
-    Times are as in `Clock`, sound as in `Sound`. Odd sizes are padded to even ones by repeating the edge.
+    Times are as in `StampWriter`, sound as in `Sound`. Odd sizes are padded to even ones by repeating the edge.
     """
 
     def __init__(self, path: Path, reserve: Reserve, source: Source) -> None:
         self.path = path
         self._source = source
-        self._clock = Clock(source)
+        self._clock = StampWriter(source)
         self._end = Fraction(0)
         self._sound: Sound | None = None
         self._begun = False

@@ -10,6 +10,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import av.error
@@ -79,7 +80,7 @@ class VideoSource(Source):
             self._opened.pipe.end()
 
     def _read(self) -> Generator[Pending, None, None]:
-        clock = Clock(self._unit, self.rate * self.reading.every)
+        clock = StampReader(self._unit, self.rate * self.reading.every, steady=is_steady(self._video))
         damage = self._damage
         for decoded in self._decode(damage):
             if decoded.is_corrupt:
@@ -190,7 +191,7 @@ class VideoSource(Source):
         if cut is not None:
             damage.note_end("the file is cut short")
 
-    def _check_length(self, clock: Clock, damage: _Damage) -> None:
+    def _check_length(self, clock: StampReader, damage: _Damage) -> None:
         """Notice a file that ends before its own length."""
         name = self._container.format.name
         ends = self._ends_early(clock) if name in _LENGTH_IN_HEADER else None
@@ -200,7 +201,7 @@ class VideoSource(Source):
         if missing:
             damage.note_end(f"the file is cut short by {missing} byte{'' if missing == 1 else 's'} or more")
 
-    def _ends_early(self, clock: Clock) -> tuple[Fraction, Fraction] | None:
+    def _ends_early(self, clock: StampReader) -> tuple[Fraction, Fraction] | None:
         """Where it ends and where it should, seconds; None where that is the same."""
         step = max(clock.longest_step, self.reading.every / self.rate)
         length = _length(self._video, whole=_in_fragments(self._opened))
@@ -228,8 +229,17 @@ def count_packets(path: Path) -> int:
     return count
 
 
-def stamps(path: Path) -> tuple[Fraction, Fraction | None, list[int]]:
-    """The unit of time in seconds, the rate, and the time stamps of all frames in order, without decoding.
+class Stamps(NamedTuple):
+    """Time stamps of all frames of a file in order, in `unit` seconds; its `rate`, and whether that is constant."""
+
+    unit: Fraction
+    rate: Fraction | None
+    steady: bool
+    all: list[int]
+
+
+def stamps(path: Path) -> Stamps:
+    """The time stamps of a video file, without decoding.
 
     Raises:
         SourceError: if the file cannot be opened as a video, is damaged, or has no time stamps.
@@ -241,12 +251,17 @@ def stamps(path: Path) -> tuple[Fraction, Fraction | None, list[int]]:
             packets = [packet for packet in container.demux(video) if packet.size > 0 and not packet.is_discard]
             found = sorted(packet.pts for packet in packets if packet.pts is not None)
             rate = exact(video.average_rate or video.guessed_rate)
-            unit = exact(video.time_base)
+            unit, steady = exact(video.time_base), is_steady(video)
     except av.error.FFmpegError as error:
         raise SourceError(f"{path}: damaged: {error.strerror}") from error
     if unit is None or not found or len(found) != len(packets):
         raise SourceError(f"{path}: its frames have no time stamps")
-    return unit, rate, found
+    return Stamps(unit, rate, steady, found)
+
+
+def is_steady(video: av.VideoStream) -> bool:
+    """Whether a stream says that it has one rate, which every frame is shown at a multiple of."""
+    return video.average_rate is not None and video.average_rate == video.base_rate == video.guessed_rate
 
 
 @dataclass
@@ -297,16 +312,23 @@ class _Owed:
         return self._first is not None and any(sent > self._first for sent in self._sent)
 
 
-class Clock:
+class StampReader:
     """Strictly increasing times, in seconds since the first frame.
+
+    Args:
+        time_base: unit of the stamps, seconds.
+        rate: frames per second.
+        steady: that is the rate of every frame. Where the unit is too coarse for it (Matroska rounds to milliseconds),
+            stamps are taken for the multiple of 1 / rate that they are the rounding of.
 
     Attributes:
         longest_step: between two frames so far, seconds.
     """
 
-    def __init__(self, time_base: Fraction, rate: Fraction) -> None:
+    def __init__(self, time_base: Fraction, rate: Fraction, *, steady: bool) -> None:
         self.longest_step = Fraction(0)
         self._unit, self._step = time_base, 1 / rate
+        self._steady = steady
         self._origin: Fraction | None = None
         self._last: Fraction | None = None
 
@@ -317,12 +339,18 @@ class Clock:
             stamp = pts * self._unit
             if self._origin is None:
                 self._origin = stamp - time
-            if self._last is None or stamp - self._origin > self._last:
-                time = stamp - self._origin
+            since = self._unrounded(stamp - self._origin)
+            if self._last is None or since > self._last:
+                time = since
         if self._last is not None:
             self.longest_step = max(self.longest_step, time - self._last)
         self._last = time
         return time
+
+    def _unrounded(self, time: Fraction) -> Fraction:
+        # The first stamp is rounded as well.
+        exact = round(time / self._step) * self._step
+        return exact if self._steady and abs(exact - time) <= self._unit else time
 
 
 def _in_fragments(opened: Opened) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vos.errors import SourceError
-from vos.video.container import Clock, stamps
+from vos.video.container import StampReader, stamps
 from vos.video.reading import Pending, Reading
 from vos.video.source import Source
 
@@ -32,26 +32,26 @@ class DecordSource(Source):
     def __init__(self, path: Path, *, rate_if_unclocked: Fraction, reading: Reading) -> None:
         decord = _installed()
         # First, since decord prints lines of its own about what it cannot open.
-        self._unit, rate, self._stamps = stamps(path)
+        self._stamps = stamps(path)
         self._reader = _open(decord, path)
-        if len(self._reader) != len(self._stamps):
+        if len(self._reader) != len(self._stamps.all):
             raise SourceError(
-                f"{path}: decord finds {len(self._reader)} frames where the file has {len(self._stamps)}; "
+                f"{path}: decord finds {len(self._reader)} frames where the file has {len(self._stamps.all)}; "
                 "read it with --reader pyav"
             )
         super().__init__(
             path.name,
-            rate=rate or rate_if_unclocked,
-            frame_count=len(self._stamps),
+            rate=self._stamps.rate or rate_if_unclocked,
+            frame_count=len(self._stamps.all),
             frame_count_exact=True,
-            time_base=self._unit,
+            time_base=self._stamps.unit,
             origin=path,
             reading=reading,
         )
 
     def _read(self) -> Generator[Pending, None, None]:
-        clock = Clock(self._unit, self.rate * self.reading.every)
-        for index, stamp in enumerate(self._stamps):
+        clock = StampReader(self._stamps.unit, self.rate * self.reading.every, steady=self._stamps.steady)
+        for index, stamp in enumerate(self._stamps.all):
             yield Pending(index, partial(self._picture, index), clock.read(stamp), str(index))
 
     def _release(self) -> None:

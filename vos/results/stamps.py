@@ -12,7 +12,7 @@ from vos.types import Frame
 _LONGEST, _LONGEST_STEPS = Fraction(600), 100
 
 
-class Clock:
+class StampWriter:
     """A clip's own time stamps from the first frame on, in units that MP4 and QuickTime can express, ever increasing.
 
     Times are exact where the clip's clock and rate have a common unit that these can express, else to 1/90000 s (or, of
