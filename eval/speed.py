@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vos.ahead import encoded, encoders
+from vos.ahead import encoded, share
 from vos.errors import EvaluationError
 from vos.models.features import Features
 from vos.models.load import Models, load_models
@@ -248,10 +248,10 @@ def _encoder_rate(settings: Settings, models: Models, clip: BenchClip, count: in
 
     with open_source(clip.path) as source:
         frames = list(islice(source, count))
-    with encoders(device, settings.compile, frames) as at_a_time:
-        began = time.perf_counter()
-        for _ in encoded((frame for frame in frames), encode, at_a_time):
-            pass
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return len(frames) / (time.perf_counter() - began)
+    how = share(device, settings.compile, frames)
+    began = time.perf_counter()
+    for _ in encoded((frame for frame in frames), encode, how):
+        pass
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return len(frames) / (time.perf_counter() - began)

@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from tests.drawn import Thing, clip
 from tests.stand_in import StandIn, stand_in_models
 from trackers.motion import Motion
 from vos import pipeline
-from vos.ahead import encoded, encoders
+from vos.ahead import Share, computing, encoded, share
 from vos.device import SideStreams
 from vos.errors import DeviceError
 from vos.models.features import FeatureMap
@@ -26,7 +27,7 @@ from vos.pipeline import VideoTracker
 from vos.references import ReferencePlan, as_references
 from vos.settings import load_settings
 from vos.types import Frame
-from vos.video import prefetch
+from vos.video import open_source, prefetch
 
 SIZE = (60, 80)
 DISC = Thing(14, hue=0, path=lambda t: (25 + 3 * t, 30))
@@ -73,7 +74,7 @@ def background() -> list[str]:
 @pytest.fixture(params=[1, 2])
 def count(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """How many frames are encoded at a time."""
-    monkeypatch.setattr("vos.pipeline.encoders", lambda *_: nullcontext(request.param))
+    monkeypatch.setattr("vos.pipeline.share", lambda *_: Share(request.param, 1))
     return int(request.param)
 
 
@@ -106,7 +107,7 @@ def test_what_is_prepared_ahead_changes_no_result(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Motion, "__init__", noted)
     video = made.begin()
     wanted = pipeline._wanted(iter(given), video, plan(truth[0]), video.keyframes)
-    ahead = pipeline._prepared(encoded(wanted, lambda one: one.features(video), 1), video)
+    ahead = pipeline._prepared(encoded(wanted, lambda one: one.features(video), Share(1, 1)), video)
     results = [
         video.step(one.frame, plan(truth[0]).at(one.frame.index), features, one.upcoming)
         for one, features in prefetch(ahead, 1)
@@ -183,9 +184,8 @@ def test_leaving_early_closes_a_generator_of_frames(count: int) -> None:
     assert not background()
 
 
-def test_encoders_share_the_cores_and_give_them_back() -> None:
-    cores = torch.get_num_threads()
-    torch.set_num_threads(4)
+@pytest.mark.parametrize("device_name", ["cpu", "cuda"])
+def test_encoders_share_the_cores(device_name: str) -> None:
     seen = []
 
     def threads(_: int) -> int:
@@ -193,18 +193,70 @@ def test_encoders_share_the_cores_and_give_them_back() -> None:
         seen.append(threading.current_thread().name)
         return torch.get_num_threads()
 
-    try:
-        with encoders(torch.device("cpu"), False, []) as count:
-            assert count == 2
-            assert torch.get_num_threads() == 2
-            found = list(encoded((i for i in range(8)), threads, count))
-        assert found == [(i, 2) for i in range(8)]
-        assert set(seen) == {"vos-encode_0", "vos-encode_1"}
+    with computing(4):
+        how = share(torch.device(device_name), False, [])
+        assert how == (2, 2 if device_name == "cpu" else 4)
+        assert list(encoded((i for i in range(8)), threads, how)) == [(i, how.threads) for i in range(8)]
         assert torch.get_num_threads() == 4
-        with ThreadPoolExecutor(1) as later:
-            assert later.submit(torch.get_num_threads).result() == 4
-    finally:
-        torch.set_num_threads(cores)
+        assert set(seen) == {"vos-encode_0", "vos-encode_1"}
+        assert list(encoded((i for i in range(2)), threads, Share(1, 3))) == [(0, 3), (1, 3)]
+        assert torch.get_num_threads() == 4
+
+
+def test_the_caller_has_all_cores_between_results() -> None:
+    """Whichever thread asks for them: each computes with few, and has as many as before afterwards."""
+    images, truth = clip([DISC], 6, size=SIZE)
+    with computing(8):
+        results = tracker(Counted()).run(frames(images), plan(truth[0]))
+        next(results)
+        assert torch.get_num_threads() == 8
+        with ThreadPoolExecutor(1) as other:
+            before = other.submit(torch.get_num_threads).result()
+            assert len(list(other.submit(list, results).result())) == 5
+            assert other.submit(torch.get_num_threads).result() == before
+        assert torch.get_num_threads() == 8
+
+
+def test_frames_may_depend_on_the_results_before(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next frame is made when the last one has been answered; one that never comes is not waited for at the end."""
+    monkeypatch.setattr(import_module("vos.video.prefetch"), "_PATIENCE", 0.1)
+    images, truth = clip([DISC], 6, size=SIZE)
+    answered, over = threading.Semaphore(1), threading.Event()
+
+    def made() -> Iterator[np.ndarray]:
+        for image in images:
+            while not answered.acquire(timeout=0.05):
+                if over.is_set():
+                    return
+            yield image
+
+    with open_source(made()) as source:
+        results = tracker(Counted()).run(source, plan(truth[0]))
+        for wanted in range(4):
+            assert next(results).frame.index == wanted
+            if wanted < 3:
+                answered.release()
+        results.close()
+    over.set()
+
+
+def test_a_run_that_the_garbage_collector_ends_in_another_thread(count: int) -> None:
+    """Such as the one that reads its frames, which cannot wait for itself."""
+    images, truth = clip([DISC], 4, size=SIZE)
+    runs: list[Any] = []
+
+    def read() -> Iterator[Frame]:
+        for frame in frames(images):
+            if frame.index == 3:
+                runs.pop().close()
+            yield frame
+
+    results = tracker(Counted()).run(read(), plan(truth[0]))
+    runs.append(results)
+    with suppress(ValueError):  # it is running, or closed
+        for _ in range(4):
+            next(results)
+    results.close()
 
 
 @pytest.mark.parametrize(
@@ -221,15 +273,8 @@ def test_encoders_share_the_cores_and_give_them_back() -> None:
 def test_frames_are_encoded_one_at_a_time_where_more_would_not_do(
     name: str, compiled: bool, threads: int, at_a_time: int, left: int
 ) -> None:
-    cores = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with encoders(torch.device(name), compiled, []) as count:
-            assert count == at_a_time
-            assert torch.get_num_threads() == left
-        assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(cores)
+    with computing(threads):
+        assert share(torch.device(name), compiled, []) == (at_a_time, left)
 
 
 def test_a_side_stream_has_finished_when_its_block_ends(device: torch.device) -> None:
@@ -256,29 +301,3 @@ def test_side_streams_are_used_again(device: torch.device) -> None:
                 used.add(torch.cuda.current_stream(device))
             assert 1 // (not fails)
     assert len(used) == 2, "of two at a time"
-
-
-def test_runs_that_overlap_give_all_cores_back() -> None:
-    before, cpu = torch.get_num_threads(), torch.device("cpu")
-    torch.set_num_threads(4)
-    try:
-        first, second = encoders(cpu, False, []), encoders(cpu, False, [])
-        for run in (first, second):
-            run.__enter__()
-            assert torch.get_num_threads() == 2
-        first.__exit__(None, None, None)
-        assert torch.get_num_threads() == 2, "the second goes on"
-        second.__exit__(None, None, None)
-        assert torch.get_num_threads() == 4
-
-        def beside() -> tuple[int, int]:
-            with encoders(cpu, False, []):
-                during = torch.get_num_threads()
-            return during, torch.get_num_threads()
-
-        with encoders(cpu, False, []), ThreadPoolExecutor(1) as pool:
-            assert pool.submit(beside).result() == (2, 4)
-            assert torch.get_num_threads() == 2
-        assert torch.get_num_threads() == 4
-    finally:
-        torch.set_num_threads(before)

@@ -5,16 +5,15 @@ On a CPU no core then waits for another; a GPU has work while one frame is made 
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from threading import Lock, get_ident
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 
-from vos.video.prefetch import source_of
+from vos.video.prefetch import prefetch, source_of
+from vos.video.source import Source
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -28,97 +27,73 @@ _READY = 1
 _BESIDE_A_GPU = 4
 
 
-class _Cores:
-    """Remembers how many threads torch had before the first of the runs that are under way. Runs may overlap and change
-    that number; it is set back as the last run of a thread ends."""
+class Share(NamedTuple):
+    """How many frames are encoded at a time, and with how many threads each of torch's callers computes meanwhile."""
 
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._cores = 0
-        self._runs: Counter[int] = Counter()  # by the thread that began them
-
-    @contextmanager
-    def used(self) -> Iterator[int]:
-        with self._lock:
-            if not self._runs:
-                self._cores = torch.get_num_threads()
-            cores, thread = self._cores, get_ident()
-            self._runs[thread] += 1
-        try:
-            yield cores
-        finally:
-            with self._lock:
-                self._runs[thread] -= 1
-                if not self._runs[thread]:
-                    del self._runs[thread]
-                    torch.set_num_threads(cores)
+    at_a_time: int
+    threads: int
 
 
-_CORES = _Cores()
+def share(device: torch.device, compiled: bool, frames: object) -> Share:
+    """How to encode: on a CPU each frame with its share of the cores that the calling thread may use.
 
-
-@contextmanager
-def encoders(device: torch.device, compiled: bool, frames: object) -> Iterator[int]:
-    """How many frames to encode at a time; on a CPU, each with its share of the cores.
-
-    The calling thread gets the same share: with more, its parallel sections would wait for cores that the encoders
-    hold. Beside a GPU it computes with a few.
+    The tracker gets the same share: with more, its parallel sections would wait for cores that the encoders hold.
+    Beside a GPU it computes with a few.
 
     Args:
         device: what encodes them.
         compiled: whether the network is compiled; on a CPU such a network uses all threads for one frame.
         frames: where they come from; those of a live source come one by one.
     """
-    source = source_of(frames)
+    source, cores = source_of(frames), torch.get_num_threads()
     live = source is not None and source.live is not None
-    with _CORES.used() as cores:
-        several = device.type == "cuda" or (device.type == "cpu" and cores >= _AT_A_TIME)
-        count = _AT_A_TIME if several and not compiled and not live else 1
-        torch.set_num_threads(cores // count if device.type == "cpu" else min(cores, _BESIDE_A_GPU))
-        yield count
+    several = device.type == "cuda" or (device.type == "cpu" and cores >= _AT_A_TIME)
+    count = _AT_A_TIME if several and not compiled and not live else 1
+    return Share(count, cores // count if device.type == "cpu" else min(cores, _BESIDE_A_GPU))
+
+
+@contextmanager
+def computing(threads: int) -> Iterator[None]:
+    """A with-block in which this thread computes with that many; afterwards with as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def encoded(
-    items: Generator[T, None, None], encode: Callable[[T], E], count: int
+    items: Generator[T, None, None], encode: Callable[[T], E], how: Share, source: Source | None = None
 ) -> Generator[tuple[T, E], None, None]:
     """Each item with what `encode` makes of it, in order; `items` are closed at the end.
 
     What `items` or `encode` raises is raised here, after the items that came before.
 
     Args:
-        count: how many at a time, as told by `encoders`. Several are encoded in threads, ahead of what is asked for;
-            a single one by the calling thread, when it is asked for.
+        how: several at a time are encoded in threads, ahead of what is asked for; a single one by the calling thread,
+            when it is asked for.
+        source: where the items come from in the end.
     """
-    with closing(items):
-        if count == 1:
+    if how.at_a_time == 1:
+        with closing(items):
             for item in items:
-                yield item, encode(item)
-            return
-        waiting: deque[tuple[T, Future[E]]] = deque()
-        broken = None
-        # Each thread is told its number of threads: libraries that torch calls would go by the number of cores.
-        with ThreadPoolExecutor(count, "vos-encode", torch.set_num_threads, (torch.get_num_threads(),)) as pool:
-            try:
-                while broken is None:
-                    try:
-                        item = next(items)
-                    except StopIteration:
-                        break
-                    except Exception as error:
-                        broken = error
-                    else:
-                        waiting.append((item, pool.submit(encode, item)))
-                        if len(waiting) > count + _READY:
-                            yield _first(waiting)
-                while waiting:
-                    yield _first(waiting)
-            finally:
-                for _, found in waiting:
-                    found.cancel()
-        if broken is not None:
-            raise broken
+                with computing(how.threads):
+                    found = encode(item)
+                yield item, found
+        return
+    # Each thread is told its number of threads: libraries that torch calls would go by the number of cores.
+    pool = ThreadPoolExecutor(how.at_a_time, "vos-encode", torch.set_num_threads, (how.threads,))
 
+    def begun() -> Generator[tuple[T, Future[E]], None, None]:
+        with closing(items):
+            for item in items:
+                yield item, pool.submit(encode, item)
 
-def _first(waiting: deque[tuple[T, Future[E]]]) -> tuple[T, E]:
-    item, found = waiting.popleft()
-    return item, found.result()
+    try:
+        # One more than wait is in the hand of the thread that begins them.
+        with closing(prefetch(begun(), how.at_a_time + _READY - 1, source)) as waiting:
+            for item, future in waiting:
+                yield item, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -16,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vos.ahead import encoded, encoders
+from vos.ahead import computing, encoded, share
 from vos.backwards import Backwards, reopening
 from vos.keyframes import Keyframes
 from vos.models.features import Features
@@ -121,8 +121,8 @@ class VideoTracker:
 
         A result comes as soon as its frame and the pass's `latency` frames after it are read. Reading and encoding run
         ahead in threads of their own, and so does what the tracker can do ahead where a GPU encodes; elsewhere that
-        would take the encoder's cores. Until the run ends torch computes with fewer threads: on a CPU that encodes two
-        frames at a time with half of them, beside a GPU with 4 at most.
+        would take the encoder's cores. The run computes with fewer threads than torch has: on a CPU that encodes two
+        frames at a time with half of them, beside a GPU with 4 at most; the caller has all of them between results.
 
         Args:
             frames: the frames, uint8 (H, W, 3) RGB, all of the plan's size; a `Source` or what comes of one.
@@ -140,15 +140,17 @@ class VideoTracker:
         silence()  # what the models have imported may have changed that
         video = video or self.begin()
         device, source = self._models.segmenter.device, source_of(frames)
-        with encoders(device, self._settings.compile, frames) as count:
-            wanted = _wanted(frames, video, plan, video.keyframes)
-            ahead = encoded(wanted, lambda one: one.features(video), count)
-            ready = ahead if count > 1 else prefetch(ahead, _ENCODED, source)
-            if video.prepares and device.type != "cpu":
-                ready = prefetch(_prepared(ready, video), _ENCODED, source)
-            with closing(ready):
-                for one, features in ready:
-                    yield video.step(one.frame, plan.at(one.frame.index), features, one.upcoming)
+        how = share(device, self._settings.compile, frames)
+        wanted = _wanted(frames, video, plan, video.keyframes)
+        ahead = encoded(wanted, lambda one: one.features(video), how, source)
+        ready = ahead if how.at_a_time > 1 else prefetch(ahead, _ENCODED, source)
+        if video.prepares and device.type != "cpu":
+            ready = prefetch(_prepared(ready, video), _ENCODED, source)
+        with closing(ready):
+            for one, features in ready:
+                with computing(how.threads):
+                    result = video.step(one.frame, plan.at(one.frame.index), features, one.upcoming)
+                yield result
 
     def begin(self, *, timed: bool = False) -> VideoPass:
         """A fresh state for one video, for callers with a loop of their own; `timed` as in `VideoPass`."""

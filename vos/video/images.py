@@ -172,6 +172,7 @@ class ArraySource(Source):
         self._arrays = iter(arrays)
         count = len(arrays) if isinstance(arrays, Sized) else None
         super().__init__(name, rate=rate, frame_count=count, frame_count_exact=count is not None, reading=reading)
+        self.foreign = count is None
 
     def _read(self) -> Generator[Pending, None, None]:
         for index, item in enumerate(self._arrays):

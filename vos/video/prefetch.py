@@ -8,13 +8,13 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, Queue
-from threading import Event, Thread
+from threading import Event, Thread, current_thread
 from typing import TypeVar
 
 from vos.video.source import Source
 
 T = TypeVar("T")
-# Seconds for a thread to end when Python does.
+# Seconds for a thread to end when Python does, or when it reads what may never come.
 _PATIENCE = 5.0
 # What ends the threads of generators that are open, in the order in which they were started: one that reads from
 # another ends that one too.
@@ -37,7 +37,8 @@ def prefetch(frames: Iterable[T], size: int, source: Source | None = None) -> Ge
     The thread starts with the first `next`. What it raises is raised here, after the items that came before. Closing
     the generator ends the thread as soon as the item it is reading has come, and waits for that, though not for what a
     pipe may never send. Only Ctrl-C cuts the wait short; the thread then ends later, by itself. Where `frames` is a
-    generator, the thread closes it at its end.
+    generator, the thread closes it at its end. For what some other program makes as it pleases (`Source.foreign`), it
+    is not waited for longer than `_PATIENCE`.
 
     A live source is read without this, since its frames would grow old while they wait.
 
@@ -88,7 +89,9 @@ def _prefetch(frames: Iterable[T], size: int, source: Source | None) -> Generato
                 queue.get_nowait()
             except Empty:
                 break
-        thread.join(patience)
+        # The garbage collector may close this in the very thread.
+        if thread is not current_thread():
+            thread.join(_PATIENCE if source is not None and source.foreign else patience)
 
     _OPEN[stop] = partial(end, _PATIENCE)
     thread.start()

@@ -42,14 +42,17 @@ class Source(ABC):
         frame_count: how many frames to expect; None if unknown.
         frame_bound: a number that no frame to come has or exceeds; None if unknown.
         frame_count_exact: False where these two are only a container header's word, good for a progress bar at most.
-        time_base: seconds; frame times are whole multiples of it, as far as the source knows. None without a clock.
+        time_base: seconds; frame times are whole multiples of it or, at a constant rate that it is too coarse for, of a
+            frame's length. None without a clock.
         pixel_aspect: how wide a pixel is to be shown over how high; 1 but for some videos.
         origin: the file or folder that is read; None where it cannot be read again (arrays, standard input, a camera).
         reading: which frames come, and how.
         live: counts what a source that does not wait leaves out; None for all others.
+        foreign: frames are made by another program as it pleases, perhaps from the results of those before.
     """
 
     live: LiveCount | None = None
+    foreign = False
     pixel_aspect = Fraction(1)
 
     def __init__(
