@@ -90,6 +90,9 @@ class Sequence:
             EvaluationError: another size than the annotation, or an id that cannot be scored.
         """
         where = f"sequence {self.name}, frame {frame}"
+        if not isinstance(result, np.ndarray) or result.dtype.kind not in "biu" or (result.size and result.min() < 0):
+            kind = result.dtype if isinstance(result, np.ndarray) else type(result).__name__
+            raise EvaluationError(f"{where}: the result must be an array of ids, whole numbers from 0, got {kind}")
         if result.shape != self.size:
             raise EvaluationError(
                 f"{where}: the result is {_wxh(result.shape)}, the annotation {_wxh(self.size)}; "

@@ -138,7 +138,7 @@ class SequenceScorer:
         self._radius = metrics.tolerance_radius(sequence.size, tolerance)
         self._position = {frame: t for t, frame in enumerate(sequence.scored)}
         self._seen = np.zeros(len(self._position), dtype=bool)
-        self._missing: list[str] = []
+        self._missing: dict[str, None] = {}
         self._most = 0
         unsupervised = sequence.task is Task.UNSUPERVISED
         self._proposals = max(MAX_PROPOSALS, sequence.objects) if unsupervised else None
@@ -161,10 +161,11 @@ class SequenceScorer:
             return
         truth, void = self.sequence.annotation(frame)
         if result is None:
-            self._missing.append(frame)
+            self._missing[frame] = None
             found = np.zeros_like(truth)
         else:
             found = self.sequence.check(result, frame)
+            self._missing.pop(frame, None)
         present = None
         if self._proposals is not None:
             # Proposals that a frame lacks all score the same: one empty one stands for them.

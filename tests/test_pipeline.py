@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,14 +12,17 @@ import torch
 
 import vos
 from tests.drawn import Thing, clip
+from tests.stand_in import stand_in_models
 from trackers.memory import MemoryTracker
 from vos.corrections import Correction
+from vos.errors import DeviceError, TrackerError
+from vos.models.features import Features
 from vos.models.load import Models
 from vos.models.sam import SegmentAnything
 from vos.pipeline import VideoTracker
 from vos.references import ReferencePlan, as_references
 from vos.settings import load_settings
-from vos.types import Frame, FrameResult, State
+from vos.types import Frame, FrameResult, Prompts, State
 
 pytestmark = pytest.mark.slow
 
@@ -267,3 +271,68 @@ def test_what_is_kept_does_not_grow_with_frames(mobile_sam: SegmentAnything, mon
             gc.collect()
             counts.append(sum(type(thing) is torch.Tensor for thing in gc.get_objects()))
     assert counts[1] <= counts[0] + 2
+
+
+class _Wrong:
+    """A tracker that answers with something else than prompts; `answer` makes it of the number of objects."""
+
+    answer: ClassVar[Callable[[int], object]]
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def add(self, object_id: int, frame: Frame, features: Features, mask: np.ndarray) -> None:
+        self._count += 1
+
+    def locate(self, frame: Frame, features: Features) -> object:
+        return type(self).answer(self._count)
+
+    def update(self, result: FrameResult) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda _: None, "was asked for a row of prompts for each of 1 objects, and gave NoneType"),
+        (lambda n: _no_prompts(n - 1), "and gave 0 rows"),
+        (lambda n: _no_prompts(n + 1), "and gave 2 rows"),
+        (lambda n: Prompts([0], None, None), "on frame 0: points must be a NumPy array, got list"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_a_tracker_does_wrong_is_said_to_be_its_own(
+    answer: Callable[[int], object], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the reference's frame already."""
+    monkeypatch.setattr(_Wrong, "answer", staticmethod(answer), raising=False)
+    monkeypatch.setattr("vos.pipeline.make_tracker", lambda _: _Wrong())
+    image, mask = np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.uint8)
+    mask[10:20, 10:30] = 1
+    plan = ReferencePlan.build(as_references(mask), frame_size=mask.shape)
+    with pytest.raises(TrackerError, match=f"^tracker 'matching' {said}|{said}"):
+        list(VideoTracker(load_settings("persam"), stand_in_models()).run([Frame(0, image)], plan))
+
+
+def _no_prompts(rows: int) -> Prompts:
+    nothing = np.full((rows, 4), np.nan, np.float32)
+    return Prompts(np.zeros((rows, 0, 2), np.float32), np.zeros((rows, 0), np.int8), nothing)
+
+
+def test_torch_as_the_caller_has_it_is_refused_or_left_alone() -> None:
+    image, mask = np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.uint8)
+    mask[10:20, 10:30] = 1
+    plan = ReferencePlan.build(as_references(mask), frame_size=mask.shape)
+
+    def run() -> None:
+        list(VideoTracker(load_settings("persam"), stand_in_models()).run([Frame(0, image)], plan))
+
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(DeviceError, match=r"torch.autocast is on; leave it"):
+        run()
+    with torch.device("meta"), pytest.raises(DeviceError, match="torch's default device is meta; vos needs"):
+        run()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with pytest.raises(DeviceError, match=r"torch's default is torch.float64; vos needs"):
+            run()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    run()

@@ -64,6 +64,28 @@ def test_prompts_say_what_does_not_fit(points: np.ndarray, labels: np.ndarray, b
         Prompts(points, labels, boxes)
 
 
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ((5, 0, 2, 9), "with x0 <= x1 and y0 <= y1"),
+        ((0, 9, 2, 5), "with x0 <= x1 and y0 <= y1"),
+        ((0, np.nan, 2, 5), "four finite numbers, or four NaN"),
+        ((0, 0, np.inf, 5), "four finite numbers, or four NaN"),
+    ],
+)
+def test_boxes_are_boxes(box: tuple[float, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Prompts(np.zeros((1, 0, 2), np.float32), np.zeros((1, 0), np.int8), np.array([box], np.float32))
+
+
+def test_prompts_are_arrays() -> None:
+    none = np.full((1, 4), np.nan, np.float32)
+    with pytest.raises(ValueError, match="points must be a NumPy array, got list"):
+        Prompts([[[0, 0]]], np.ones((1, 1), np.int8), none)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="evidence must be Evidence or None, got str"):
+        Prompts(np.zeros((1, 1, 2), np.float32), np.ones((1, 1), np.int8), none, "seen")  # type: ignore[arg-type]
+
+
 def test_candidates_pick_one_per_row() -> None:
     candidates = Candidates(torch.arange(24.0).view(2, 3, 2, 2), torch.arange(6.0).view(2, 3))
     logits, scores = candidates.pick(torch.tensor([2, 0]))
@@ -89,3 +111,13 @@ def test_frame_result_masks_by_id() -> None:
         result.mask(3)
     with pytest.raises(ValueError, match="index_map must be uint8"):
         FrameResult(Frame(0, IMAGE), index_map.astype(np.int64), ())
+
+
+def test_what_is_carried_on_cannot_be_written_to() -> None:
+    """Whoever draws on a frame, or changes a mask, would change the frames after it, and files not written yet."""
+    own = np.zeros((4, 6), np.uint8)
+    result = FrameResult(Frame(0, IMAGE), own, ())
+    for array in (result.index_map, result.frame.image):
+        with pytest.raises(ValueError, match="read-only"):
+            array[:] = 3
+    own[:] = 1  # the caller's stays the caller's

@@ -54,6 +54,24 @@ def resolve_precision(name: str, device: torch.device) -> str:
     return "bfloat16" if there else "float32"
 
 
+def check_surroundings() -> None:
+    """That the caller has not told torch to compute otherwise than models need it.
+
+    Raises:
+        DeviceError: another default dtype or device, or autocast.
+    """
+    dtype, place = torch.get_default_dtype(), torch.get_default_device()
+    if dtype is not torch.float32:
+        raise DeviceError(f"torch's default is {dtype}; vos needs torch.set_default_dtype(torch.float32)")
+    if place.type != "cpu":
+        raise DeviceError(
+            f"torch's default device is {place}; vos needs torch.set_default_device('cpu'), and its own "
+            "is the setting 'device'"
+        )
+    if any(torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda")):
+        raise DeviceError("torch.autocast is on; leave it for vos, whose own is the setting 'precision'")
+
+
 @contextmanager
 def frame_errors(frame: Frame, device: torch.device) -> Iterator[None]:
     """What a user can mend of a frame's errors, in words.

@@ -31,6 +31,10 @@ class DeviceError(VosError):
     """A device that is not there."""
 
 
+class TrackerError(VosError):
+    """A tracker, most likely somebody else's, that does not do what trackers promise."""
+
+
 class OutputError(VosError):
     """An output folder that cannot be written, or that already holds results."""
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from vos.device import frame_errors
-from vos.errors import ReferenceInputError, SettingsError
+from vos.errors import ReferenceInputError, SettingsError, TrackerError
 from vos.keyframes import Carrier, Keyframes
 from vos.models.features import Features
 from vos.models.load import Models
@@ -24,7 +24,7 @@ from vos.references import ClickBoxPrompt, FrameReferences
 from vos.segment import Segmenter
 from vos.settings import Settings
 from vos.timing import StageTimes
-from vos.tracking import PreparesAhead, Tracker, latency, restore_tracker, tell_ahead, tracker_state
+from vos.tracking import PreparesAhead, Tracker, checked, latency, restore_tracker, tell_ahead, tracker_state
 from vos.types import Frame, FrameResult, ObjectResult, Prompts
 from vos.windows import box_of
 
@@ -244,13 +244,7 @@ class VideoPass:
             return _Followed(np.zeros(frame.size, dtype=np.uint8), {}, {}, None)
         ids = [self._objects.ids[row] for row in rows]
         with self.times.stage("locate"):
-            located = self._tracker.locate(frame, features)
-            if not isinstance(located, Prompts) or len(located) != len(self._objects):
-                gave = f"{len(located)} rows" if isinstance(located, Prompts) else type(located).__name__
-                raise ValueError(
-                    f"tracker '{self._settings.tracker.name}' was asked for a row of prompts for each of "
-                    f"{len(self._objects)} objects, and gave {gave}"
-                )
+            located = self._located(frame, features)
             prompts = located.rows(rows) if given else located  # rows are copies
         with self.times.stage("segment"):
             found = self._segmenter.segment(ids, features.image, prompts, features.detail)
@@ -262,6 +256,17 @@ class VideoPass:
 
         uncorrected = None if found.uncorrected is found.logits else merged(found.uncorrected)
         return _Followed(*merged(found.logits), dict(zip(ids, found.scores.tolist(), strict=True)), uncorrected)
+
+    def _located(self, frame: Frame, features: Features) -> Prompts:
+        """One row for each known object; TrackerError where the tracker gives something else."""
+        name = self._settings.tracker.name
+        try:
+            found = self._tracker.locate(frame, features)
+        except ValueError as error:
+            if type(error) is not ValueError:
+                raise
+            raise TrackerError(f"tracker '{name}' on frame {frame.index}: {error}") from error
+        return checked(found, len(self._objects), name)
 
     def _reference_masks(
         self, features: Features, given: FrameReferences, logits: dict[int, torch.Tensor]
@@ -293,7 +298,7 @@ class VideoPass:
             self._tracker.add(object_id, frame, features, mask)
         if not masks:
             return
-        located = self._tracker.locate(frame, features)
+        located = self._located(frame, features)
         prompts = _or_own_box(located.rows(np.array([self._objects.row(i) for i in masks])), list(masks.values()))
         self._segmenter.learn(list(masks), features.image, prompts, list(masks.values()))
         ids = [i for i in masks if i in true]

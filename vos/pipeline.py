@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from vos.ahead import computing, encoded, share
 from vos.backwards import Backwards, reopening
+from vos.device import check_surroundings
 from vos.keyframes import Keyframes
 from vos.models.features import Features
 from vos.models.load import Models, load_models
@@ -47,7 +48,7 @@ def track(
     overrides: Changes = (),
     both_ways: bool = False,
     reading: Reading = EVERYTHING,
-) -> Iterator[FrameResult]:
+) -> Generator[FrameResult, None, None]:
     """Track objects through a video: one result per frame, as soon as it is known.
 
     Args:
@@ -134,9 +135,11 @@ class VideoTracker:
 
         Raises:
             SourceError: `frames` cannot be read on, or one is too large for the tracker.
-            DeviceError: out of memory.
+            DeviceError: out of memory, or torch is told to compute in another way by the caller.
+            TrackerError: the tracker does not do what trackers promise.
             ReferenceInputError: clicks or a box that SAM makes nothing of.
         """
+        check_surroundings()
         silence()  # what the models have imported may have changed that
         video = video or self.begin()
         device, source = self._models.segmenter.device, source_of(frames)

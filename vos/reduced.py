@@ -76,7 +76,9 @@ def _reduced_plan(plan: ReferencePlan, small: tuple[int, int]) -> ReferencePlan:
     for frame in plan.frames:
         given = plan.at(frame)
         if given.masks:
-            references.append(MaskReference(frame, _reduce_mask(given.index_map(plan.frame_size), small)))
+            references.append(
+                MaskReference(frame, _reduce_mask(given.index_map(plan.frame_size), small), understood=True)
+            )
     return ReferencePlan.build(references, frame_size=small)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_chec
 import numpy as np
 from pydantic import BaseModel
 
-from vos.errors import SettingsError
+from vos.errors import SettingsError, TrackerError
 from vos.types import Frame, FrameResult, Prompts
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 GROUP = "vos.trackers"
 JOIN = "+"
+_OURS = "persam-vos"
 T = TypeVar("T")
 
 
@@ -38,7 +39,8 @@ class Tracker(Protocol):
     `InstalledTracker`.
     """
 
-    Settings: ClassVar[type[BaseModel]]
+    @property
+    def Settings(self) -> type[BaseModel]: ...
 
     def add(self, object_id: int, frame: Frame, features: Features, mask: np.ndarray) -> None:
         """Learn a reference: a new object, or a further reference of a known one.
@@ -73,6 +75,7 @@ class CombinedTracker:
         if not parts:
             raise ValueError("a combination needs at least one tracker")
         self._parts = tuple(parts)
+        self._ids: set[int] = set()
         self.follows_points = all(follows_points(part) for part in self._parts)
         self.latency = max(latency(part) for part in self._parts)
 
@@ -86,11 +89,13 @@ class CombinedTracker:
                 part.prepare(before, frame, features)
 
     def add(self, object_id: int, frame: Frame, features: Features, mask: np.ndarray) -> None:
+        self._ids.add(object_id)
         for part in self._parts:
             part.add(object_id, frame, features, mask)
 
     def locate(self, frame: Frame, features: Features) -> Prompts:
-        found = [part.locate(frame, features) for part in self._parts]
+        rows = len(self._ids)
+        found = [checked(part.locate(frame, features), rows, type(part).__name__) for part in self._parts]
         boxes = found[0].boxes.copy()
         for prompts in found[1:]:
             missing = ~np.isfinite(boxes).all(axis=1)
@@ -105,9 +110,10 @@ class CombinedTracker:
             part.update(result)
 
     def state(self) -> dict[str, Any]:
-        return {"parts": [tracker_state(part) for part in self._parts]}
+        return {"ids": sorted(self._ids), "parts": [tracker_state(part) for part in self._parts]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
+        self._ids = set(state["ids"])
         for part, kept in zip(self._parts, state["parts"], strict=True):
             restore_tracker(part, kept)
 
@@ -184,14 +190,37 @@ class PreparesAhead(Protocol):
 
 
 def latency(tracker: Tracker) -> int:
-    """How many later frames a tracker wants to have seen when it locates one; 0 for all but a `LooksAhead`."""
-    return tracker.latency if isinstance(tracker, LooksAhead) else 0
+    """How many later frames a tracker wants to have seen when it locates one; 0 for all but a `LooksAhead`.
+
+    Raises:
+        TrackerError: it gives no number, or one below 0.
+    """
+    if not isinstance(tracker, LooksAhead):
+        return 0
+    count = tracker.latency
+    if not isinstance(count, int) or count < 0:
+        raise TrackerError(f"tracker {type(tracker).__name__}: its latency must be a number of frames, got {count!r}")
+    return count
+
+
+def checked(prompts: object, rows: int, name: str) -> Prompts:
+    """What a tracker has given for so many objects.
+
+    Raises:
+        TrackerError: that is something else than prompts for each of them.
+    """
+    if not isinstance(prompts, Prompts) or len(prompts) != rows:
+        gave = f"{len(prompts)} rows" if isinstance(prompts, Prompts) else type(prompts).__name__
+        raise TrackerError(
+            f"tracker '{name}' was asked for a row of prompts for each of {rows} objects, and gave {gave}"
+        )
+    return prompts
 
 
 def tell_ahead(tracker: Tracker, frames: Sequence[Frame]) -> None:
     """Show a tracker the frames after the one that is up next, no more of them than it wants."""
-    if isinstance(tracker, LooksAhead) and tracker.latency:
-        tracker.ahead(frames[: tracker.latency])
+    if isinstance(tracker, LooksAhead) and (count := latency(tracker)):
+        tracker.ahead(frames[:count])
 
 
 def with_following(items: Iterable[T], count: int) -> Iterator[tuple[T, tuple[T, ...]]]:
@@ -287,6 +316,10 @@ def tracker_class(name: str) -> Any:
             f"tracker '{name}' of {_distribution(points[name])} is none: a tracker is a class, and its attribute "
             "Settings a pydantic model of its options"
         )
+    if lacking := [name for name in ("add", "locate", "update") if not callable(getattr(found, name, None))]:
+        raise SettingsError(
+            f"tracker '{name}' of {_distribution(points[name])} is none: it has no method {', '.join(lacking)}"
+        )
     return found
 
 
@@ -324,7 +357,12 @@ def make_tracker(options: Mapping[str, BaseModel]) -> Tracker:
 
 
 def _installed() -> Mapping[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUP):
+        # Of several with one name our own, or else the first on the path, as Python imports it.
+        if point.name not in found or (point.dist is not None and point.dist.name == _OURS):
+            found[point.name] = point
+    return found
 
 
 def _distribution(point: EntryPoint) -> str:
@@ -333,7 +371,11 @@ def _distribution(point: EntryPoint) -> str:
 
 def _missing(name: str, made_by: Any) -> str | None:
     """What the class of a tracker requires and is not installed, in one line; None if nothing."""
-    for package, how in dict(getattr(made_by, "requires", {})).items():
+    try:
+        needed = dict(getattr(made_by, "requires", {}))
+    except (TypeError, ValueError) as error:
+        return f"tracker '{name}' says in requires what is no package: {' '.join(str(error).split())}"
+    for package, how in needed.items():
         if not _is_there(package):
             return f"tracker '{name}' needs the package {package}, which is not installed; get it with: {how}"
     return None

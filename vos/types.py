@@ -28,13 +28,20 @@ class State(str, Enum):
     ABSENT = "absent"
 
 
+def read_only(array: np.ndarray) -> np.ndarray:
+    """The same memory, which cannot be written to through what is returned."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One decoded frame.
 
     Attributes:
         index: position in the source, counted from 0.
-        image: uint8 (H, W, 3), RGB. Treated as read-only.
+        image: uint8 (H, W, 3), RGB; read-only, since trackers look back at it: copy it to draw on it.
         time: seconds since the first frame, exact; None where the source has no clock (a folder of images).
         name: what the source calls it: an image's file name, or the index as text.
         cut: a new shot begins here; motion must not be measured from the frame before to this one.
@@ -52,6 +59,7 @@ class Frame:
             raise ValueError(f"frame index must be >= 0, got {self.index}")
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ValueError(f"frame image must be uint8 (H, W, 3), got {image.dtype} with {image.shape = }")
+        object.__setattr__(self, "image", read_only(image))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -139,6 +147,11 @@ class Prompts:
 
     def __post_init__(self) -> None:
         points, labels, boxes = self.points, self.labels, self.boxes
+        for name, array in (("points", points), ("labels", labels), ("boxes", boxes)):
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"{name} must be a NumPy array, got {type(array).__name__}")
+        if not isinstance(self.evidence, Evidence | None):
+            raise ValueError(f"evidence must be Evidence or None, got {type(self.evidence).__name__}")
         if points.ndim != 3 or points.shape[2] != 2 or points.dtype != np.float32:
             raise ValueError(f"points must be float32 (N, P, 2), got {points.dtype} with {points.shape = }")
         if labels.shape != points.shape[:2] or labels.dtype != np.int8:
@@ -149,6 +162,11 @@ class Prompts:
             raise ValueError(f"labels must be 1, 0 or -1, got {np.unique(labels)}")
         if not np.isfinite(points[labels >= 0]).all():
             raise ValueError("points that are not padding must be finite")
+        there = self.has_box
+        if not np.isnan(boxes[~there]).all():
+            raise ValueError("a box is four finite numbers, or four NaN where there is none")
+        if (boxes[there, :2] > boxes[there, 2:]).any():
+            raise ValueError("boxes are x0, y0, x1, y1 with x0 <= x1 and y0 <= y1")
         if self.evidence is not None and len(self.evidence) != len(points):
             raise ValueError(f"evidence must be of {len(points)} objects, got {len(self.evidence)}")
 
@@ -251,7 +269,8 @@ class FrameResult:
 
     Attributes:
         frame: the frame it belongs to.
-        index_map: uint8 (H, W): 0 background, else the object's id.
+        index_map: uint8 (H, W): 0 background, else the object's id; read-only, since it is written in the background
+            and carried on: copy it to change it.
         objects: one ObjectResult per object that has entered (tracked both ways, per object that has been found before
             or after it entered), in the order in which they enter.
         soft: the objects' own logits, where they are known.
@@ -267,6 +286,7 @@ class FrameResult:
             raise ValueError(
                 f"index_map must be uint8 {self.frame.size}, got {self.index_map.dtype} with {self.index_map.shape = }"
             )
+        object.__setattr__(self, "index_map", read_only(self.index_map))
 
     def mask(self, object_id: int) -> np.ndarray:
         """bool (H, W) of one object; KeyError if the id is not known in this frame."""

@@ -66,10 +66,12 @@ def test_trackers_that_are_broken_are_said_to_be_and_harm_no_other(
         "from pydantic import BaseModel\n"
         "class Nothing(BaseModel): pass\n"
         "class Bare: pass\n"
-        "class Needs:\n    licence = 3\n    requires = {'nopkg.sub': 'pip install nopkg'}\n    Settings = Nothing\n"
-        "class Listed:\n    requires = ['pkg']\n    Settings = Nothing\n"
+        "class Needs:\n    add = locate = update = print\n    licence = 3\n"
+        "    requires = {'nopkg.sub': 'pip install nopkg'}\n    Settings = Nothing\n"
+        "class Listed:\n    add = locate = update = print\n    requires = ['pkg']\n    Settings = Nothing\n"
         "class Path(BaseModel):\n    path: str\n"
-        "class Asks:\n    Settings = Path\n"
+        "class Asks:\n    Settings = Path\n    add = locate = update = print\n"
+        "class Idle:\n    Settings = Nothing\n    add = update = print\n"
         "value = 3\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
@@ -78,6 +80,7 @@ def test_trackers_that_are_broken_are_said_to_be_and_harm_no_other(
         "boom": ("boom:Tracker", "cannot be loaded: RuntimeError: boom; install what it needs"),
         "syntax": ("syntax:Tracker", "cannot be loaded: SyntaxError: "),
         "bare": ("odd:Bare", "is none: a tracker is a class, and its attribute Settings a pydantic model"),
+        "idle": ("odd:Idle", "is none: it has no method locate"),
         "value": ("odd:value", "is none: a tracker is a class"),
         "needs": ("odd:Needs", "needs the package nopkg.sub, which is not installed; get it with: pip install nopkg"),
         "listed": ("odd:Listed", "says in requires what is no package"),
@@ -91,9 +94,8 @@ def test_trackers_that_are_broken_are_said_to_be_and_harm_no_other(
     assert re.search(r"tracker\.asks\.path +text +\(required\)", presets.out)
     for name, (_, problem) in found.items():
         assert problem in listed.out, name
-        if name != "listed":
-            error = vos("track", "clip.mp4", "--ref", "mask.png", "--tracker", name).error
-            assert problem in error
+        error = vos("track", "clip.mp4", "--ref", "mask.png", "--tracker", name).error
+        assert problem in error
     assert (
         "setting 'tracker.asks.path': field required" in vos("track", "a.mp4", "--ref", "b", "--tracker", "asks").error
     )

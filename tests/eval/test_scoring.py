@@ -63,6 +63,26 @@ def test_a_frame_left_out_is_an_error(tmp_path: Path) -> None:
         scorer.finish()
 
 
+def test_a_result_that_comes_later_is_not_missing(tmp_path: Path) -> None:
+    truth = rectangles([(1, 3, 3, 9, 9)])
+    sequence = open_dataset(write_dataset(tmp_path, {"dog": [truth] * 4})).sequence("dog")
+    scorer = SequenceScorer(sequence)
+    for _ in range(2):
+        scorer.update("00001", None)
+        scorer.update("00002", None)
+    scorer.update("00001", truth)
+    assert scorer.finish().missing == ("00002",)
+
+
+@pytest.mark.parametrize(
+    "wrong", [0.7 * np.ones((2, 2)), -np.ones((2, 2), int), [[1, 1], [1, 1]], np.full((2, 2), np.nan)]
+)
+def test_results_that_are_no_ids_are_refused(tmp_path: Path, wrong: np.ndarray) -> None:
+    sequence = open_dataset(write_dataset(tmp_path, {"dog": [rectangles([(1, 3, 3, 9, 9)])] * 4})).sequence("dog")
+    with pytest.raises(EvaluationError, match="frame 00001: the result must be an array of ids, whole numbers from 0"):
+        SequenceScorer(sequence).update("00001", wrong)
+
+
 def test_assignment_takes_the_best_sum(tmp_path: Path) -> None:
     """Proposal 7 fits object 1 best and object 2 well; proposal 3 fits object 1 only, so 7 goes to object 2."""
     one, two = (4, 4, 20, 20), (4, 24, 20, 40)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -180,14 +182,34 @@ def test_mask_references_are_checked() -> None:
         (np.array([[0, 2]], np.int64), [[0, 2]]),
         (np.array([[[0, 255]]], np.int32), [[0, 1]]),
         (Image.fromarray(np.array([[0, 1]], np.uint8)), [[0, 1]]),
-        (np.array([[0, 255]], np.uint8), [[0, 255]]),
+        (np.array([[0, 255]], np.uint8), [[0, 1]]),
     ],
-    ids=["bool", "list", "int64", "leading-axis", "image", "index-map"],
+    ids=["bool", "list", "int64", "leading-axis", "image", "black-and-white"],
 )
 def test_masks_of_any_kind_become_index_maps(mask: np.ndarray, expected: list[list[int]]) -> None:
     reference = MaskReference(0, mask)
     assert reference.mask.dtype == np.uint8
     assert reference.mask.tolist() == expected
+
+
+def test_an_index_map_that_is_known_to_be_one_stays() -> None:
+    """Object 255 alone looks like a mask in black and white."""
+    mask = MaskReference(0, np.array([[0, 255]], np.uint8), understood=True)
+    assert mask.ids == replace(mask, frame=3).ids == (255,)
+
+
+def test_masks_are_copied() -> None:
+    buffer = np.array([[0, 1]], np.uint8)
+    mask = MaskReference(0, buffer)
+    buffer[:] = 0
+    assert mask.ids == (1,)
+    assert not mask.mask.flags.writeable
+
+
+def test_a_plan_can_be_sent_to_another_process() -> None:
+    plan = ReferencePlan.build([MaskReference(2, np.array([[0, 3]]))], frame_size=(1, 2))
+    again = pickle.loads(pickle.dumps(plan))
+    assert (again.ids, again.frames, again.at(2).ids) == (plan.ids, plan.frames, plan.at(2).ids) == ((3,), (2,), (3,))
 
 
 def test_masks_keep_the_notes_on_how_they_were_understood() -> None:

@@ -544,3 +544,14 @@ def test_an_object_that_is_painted_over_another_takes_from_its_soft_mask(tmp_pat
     assert not after[2].alpha(7)[taken].any()
     np.testing.assert_array_equal(after[1].alpha(7), before[1].alpha(7))
     np.testing.assert_array_equal(after[1].alpha(1), before[1].alpha(1))
+
+
+def test_nothing_is_written_after_the_end(tmp_path: Path, source: Source) -> None:
+    (first, second) = results(2)
+    writer = writer_for(tmp_path, source, save=["masks"])
+    writer.write(first)
+    assert writer.close().complete
+    for _ in range(6):
+        with pytest.raises(ValueError, match="the results are closed"):
+            writer.write(second)
+    assert [p.name for p in (tmp_path / "masks").iterdir()] == ["00000.png"]

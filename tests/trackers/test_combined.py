@@ -15,7 +15,7 @@ from tests.trackers.scenes import Thing, draw, place
 from trackers.klt import KltSettings, KltTracker
 from trackers.matching import MatchingSettings, MatchingTracker
 from vos.cli.trackers import trackers as list_trackers
-from vos.errors import SettingsError
+from vos.errors import SettingsError, TrackerError
 from vos.settings import load_settings
 from vos.tracking import CombinedTracker, installed_trackers, known_trackers, make_tracker, tracker_class, tracker_parts
 from vos.types import Evidence, Frame, FrameResult, Prompts
@@ -55,6 +55,8 @@ def test_points_stand_side_by_side_and_the_first_box_wins() -> None:
     ]
     combined = CombinedTracker(parts)
     scene = draw([Thing(7, lambda t: place(90, 90), 3)], 0)
+    for object_id in (1, 2, 3, 7):
+        combined.add(object_id, scene.frame, scene.features, scene.masks[7])
     prompts = combined.locate(scene.frame, scene.features)
     assert prompts.labels.tolist() == [
         [1, 1, 1, 0, 1],
@@ -66,9 +68,14 @@ def test_points_stand_side_by_side_and_the_first_box_wins() -> None:
     np.testing.assert_array_equal(prompts.points[:, :2], parts[0].locate(scene.frame, None).points)
     np.testing.assert_array_equal(prompts.points[:, 2:], parts[1].locate(scene.frame, None).points)
     assert prompts.active.tolist() == [True, True, False, True]
-    combined.add(7, scene.frame, scene.features, scene.masks[7])
     combined.update(scene.result())
-    assert parts[0].told == parts[1].told == ["add 7", "update"]
+    assert parts[0].told == parts[1].told == [*(f"add {i}" for i in (1, 2, 3, 7)), "update"]
+    for wrong, gave in ((None, "NoneType"), (_prompts([[1]], [1]), "1 rows")):
+        with pytest.raises(
+            TrackerError, match=f"'_Fixed' was asked for a row .* of 4 objects, and gave {gave}"
+        ):
+            combined._parts[1]._prompts = wrong  # type: ignore[attr-defined]
+            combined.locate(scene.frame, scene.features)
 
 
 def test_the_first_evidence_is_kept() -> None:
@@ -78,8 +85,10 @@ def test_the_first_evidence_is_kept() -> None:
     )
     parts = [_Fixed(replace(_prompts([[1, 1]], [1]), evidence=known)) for known in (None, evidence, other)]
     scene = draw([Thing(7, lambda t: place(90, 90), 3)], 0)
-    assert CombinedTracker(parts).locate(scene.frame, scene.features).evidence is evidence
-    assert CombinedTracker(parts[:1]).locate(scene.frame, scene.features).evidence is None
+    for some, kept in ((parts, evidence), (parts[:1], None)):
+        combined = CombinedTracker(some)
+        combined.add(7, scene.frame, scene.features, scene.masks[7])
+        assert combined.locate(scene.frame, scene.features).evidence is kept
 
 
 def test_a_combination_of_nothing_is_refused() -> None:

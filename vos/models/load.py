@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from vos.device import SideStreams, resolve_device, resolve_precision
+import torch
+
+from vos.device import SideStreams, check_surroundings, resolve_device, resolve_precision
 from vos.models.cache import EmbeddingCache
 from vos.models.dinov2 import DinoV2
 from vos.models.encoder import Encoding
@@ -46,6 +48,12 @@ def load_models(settings: Settings, fetch: Callable[[str], Path]) -> Models:
     Raises:
         DeviceError, WeightsError.
     """
+    check_surroundings()
+    with torch.random.fork_rng(devices=[]):  # weights are drawn before they are loaded
+        return _loaded(settings, fetch)
+
+
+def _loaded(settings: Settings, fetch: Callable[[str], Path]) -> Models:
     device = resolve_device(settings.device)
     checkpoint = settings.weights or fetch(settings.model)
     encoding = Encoding(

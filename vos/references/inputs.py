@@ -78,7 +78,7 @@ def _from_pixels(obj: object) -> MaskReference:
 
 
 def _reference(understood: UnderstoodMask, source: str) -> MaskReference:
-    return MaskReference(0, understood.index_map, source, understood.notes)
+    return MaskReference(0, understood.index_map, source, understood.notes, understood=True)
 
 
 def _moved(reference: Reference, frame: int) -> Reference:

@@ -39,7 +39,7 @@ def parse_mask(text: str) -> MaskReference:
         raise ReferenceInputError(f"mask {text!r}: FRAME must be 0 or more, got {frame}")
     understood = read_mask(path)
     mask = understood.index_map if object_id is None else _renamed(understood, object_id, text)
-    return MaskReference(frame, mask, path, understood.notes)
+    return MaskReference(frame, mask, path, understood.notes, understood=True)
 
 
 def parse_click(text: str) -> Click:

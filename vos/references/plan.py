@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import numpy as np
 
@@ -124,7 +123,7 @@ class ReferencePlan:
                 merged[frame] = _merge(masks, notes)
             if pointers:
                 prompts[frame] = _prompts_by_id(pointers)
-        return cls(references, frame_size, tuple(notes), MappingProxyType(merged), MappingProxyType(prompts))
+        return cls(references, frame_size, tuple(notes), merged, prompts)
 
     def at(self, frame: int) -> FrameReferences:
         """What was given for a frame; empty where that is nothing."""

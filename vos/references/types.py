@@ -25,9 +25,11 @@ class MaskReference:
     Attributes:
         frame: index of the frame, from 0.
         mask: uint8 (H, W): 0 background, else the object's id. Treated as read-only. Anything else that is given (a
-            bool array, other integers, a nested list, a Pillow image) becomes that as `understand` reads it.
+            bool array, other integers, a 0/255 mask, a nested list, a Pillow image) becomes that as `understand` reads
+            it; it is copied.
         source: where it came from, for messages.
         notes: how it was understood, one line each.
+        understood: `mask` is such an index map already, whatever its values look like.
 
     Raises:
         ReferenceInputError: a negative frame, no object, or nothing that can be understood as a mask.
@@ -37,16 +39,20 @@ class MaskReference:
     mask: np.ndarray
     source: str = "mask"
     notes: tuple[str, ...] = ()
+    understood: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frame", _frame(self.frame, self.source))
-        if not _is_index_map(self.mask):
+        if not self.understood:
             try:
                 found = understand_image(self.mask) if isinstance(self.mask, Image.Image) else understand(self.mask)
             except ReferenceInputError as error:
                 raise ReferenceInputError(f"{self.source}: {error}") from None
-            object.__setattr__(self, "mask", found.index_map)
+            own = found.index_map.copy()
+            own.flags.writeable = False
+            object.__setattr__(self, "mask", own)
             object.__setattr__(self, "notes", (*self.notes, *found.notes))
+            object.__setattr__(self, "understood", True)
         if not self.mask.any():
             raise ReferenceInputError(f"{self.source}: all background: there is no object in it (every pixel is 0)")
 
@@ -130,10 +136,6 @@ class BoxPrompt:
 
 
 Reference = MaskReference | Click | BoxPrompt
-
-
-def _is_index_map(mask: object) -> bool:
-    return isinstance(mask, np.ndarray) and mask.ndim == 2 and mask.dtype == np.uint8 and mask.size > 0
 
 
 def _frame(value: object, what: str) -> int:

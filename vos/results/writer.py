@@ -119,6 +119,7 @@ class ResultWriter:
 
         Raises:
             OutputError: if an earlier result could not be written.
+            ValueError: after `close`.
         """
         self._hand_over(result)
 
@@ -167,6 +168,8 @@ class ResultWriter:
         self.close(None if error is None else _one_line(error))
 
     def _hand_over(self, item: FrameResult | _State) -> None:
+        if self._ending:
+            raise ValueError("the results are closed; nothing more can be written")
         if self._failure is not None:
             self._reported = True
             raise self._failure
