@@ -109,7 +109,7 @@ def tolerance_radius(shape: tuple[int, ...], tolerance: float = DEFAULT_TOLERANC
     Raises:
         ValueError: the tolerance is negative, or at least 1 and not whole.
     """
-    if not tolerance >= 0 or (tolerance >= 1 and tolerance != int(tolerance)):
+    if not tolerance >= 0 or (tolerance >= 1 and not float(tolerance).is_integer()):
         raise ValueError(f"tolerance must be a share of the diagonal below 1 or whole pixels, got {tolerance}")
     return int(tolerance) if tolerance >= 1 else int(np.ceil(tolerance * np.linalg.norm(shape)))
 
@@ -125,6 +125,8 @@ def disk(radius: int) -> np.ndarray:
 
 def boundary(mask: np.ndarray) -> np.ndarray:
     """Boundary map, uint8 0/1 (H, W), of a mask bool or uint8 0/1 (H, W); see the module's text."""
+    if mask.dtype not in (np.bool_, np.uint8):
+        raise ValueError(f"a mask must be bool or uint8, got {mask.dtype}")
     mask = np.ascontiguousarray(mask).view(np.uint8)
     padded = cv2.copyMakeBorder(mask, 0, 1, 0, 1, cv2.BORDER_REPLICATE)
     edges = mask ^ padded[:-1, 1:]

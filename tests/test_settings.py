@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,19 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, Field
 
+import vos
 from vos import settings
 from vos.errors import SettingsError
 from vos.references import as_references
-from vos.settings import DEFAULT_PRESET, First, describe_settings, load_settings, preset_description, preset_names
+from vos.settings import (
+    DEFAULT_PRESET,
+    First,
+    Settings,
+    describe_settings,
+    load_settings,
+    preset_description,
+    preset_names,
+)
 
 ABLATIONS = Path(__file__).resolve().parents[1] / "configs" / "ablations"
 
@@ -171,3 +181,18 @@ def test_a_default_that_is_made_is_shown(monkeypatch: pytest.MonkeyPatch) -> Non
         colours: list[int] = Field(default_factory=lambda: [3, 4], description="which")
 
     assert list(settings._describe(Options, "")) == [("colours", "list[int]", "[3, 4]", "which")]
+
+
+def test_settings_are_equal_if_they_run_alike() -> None:
+    settings = load_settings("best", ["tracker.memory.learn_every=7"])
+    for again in (settings.model_dump(), settings.model_dump(mode="json")):
+        assert Settings.model_validate(again) == settings
+    assert load_settings("best") != settings
+    assert hash(load_settings("best").tracker) == hash(settings.tracker)
+
+
+def test_the_package_says_what_it_offers() -> None:
+    assert {"track", "Click", "Reading", "load_settings"} <= set(dir(vos))
+    assert vos.__version__ == version("persam-vos")
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        _ = vos.nonsense

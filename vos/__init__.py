@@ -46,7 +46,15 @@ _LAZY = {
 }
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("persam-vos")
     if name not in _LAZY:
         raise AttributeError(f"module 'vos' has no attribute {name!r}")
     from importlib import import_module

@@ -117,6 +117,13 @@ class TrackerSettings(BaseModel):
             read[key] = _validated(tracker_class(key).Settings, given, f"tracker.{key}")
         return read
 
+    def __eq__(self, other: object) -> bool:
+        """By what would run: options may be left out, or spelled out with their defaults."""
+        return isinstance(other, TrackerSettings) and (self.name, self.parts) == (other.name, other.parts)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     @property
     def parts(self) -> dict[str, BaseModel]:
         """The options of each tracker that the name joins, by its own name and in that order."""

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from tests.trackers.scenes import Path, Scene, Thing, carry, draw, place, result, texture
 from tests.trackers.windows import LucasKanadeWindows, random_weights, small_cotracker
@@ -65,10 +65,13 @@ CASES: dict[str, dict[str, dict[str, object]]] = {
 
 
 def _installed(case: str) -> Make:
-    options: Mapping[str, BaseModel] = {
-        name: tracker_class(name).Settings.model_validate(chosen) for name, chosen in CASES[case].items()
-    }
-    return lambda: make_tracker(options)
+    def make() -> Tracker:
+        options: Mapping[str, BaseModel] = {
+            name: tracker_class(name).Settings.model_validate(chosen) for name, chosen in CASES[case].items()
+        }
+        return make_tracker(options)
+
+    return make
 
 
 def _windows() -> Tracker:
@@ -101,7 +104,7 @@ LACKING: dict[str, str] = {}
 for _case, _make in MAKERS.items():
     try:
         _make()
-    except (VosError, ImportError) as _error:
+    except (VosError, ImportError, ValidationError) as _error:  # the last: options without defaults
         LACKING[_case] = str(_error)
 READY = [case for case in MAKERS if case not in LACKING]
 

@@ -128,14 +128,14 @@ def test_refusals(video: Path, tmp_path: Path) -> None:
     Image.new("RGB", (8, 6)).save(tmp_path / "a.png")
     with pytest.raises(SourceError, match="images have no times; give the start and the end as numbers of frames"):
         open_source(tmp_path, reading=Reading(end=Fraction(1)))
-    with pytest.raises(SettingsError, match="every must be 1 or more, got 0"):
+    with pytest.raises(SettingsError, match="every must be 1 or more, a whole number, got 0"):
         Reading(every=0)
     for moment in (1.5, True, "soon"):
         with pytest.raises(SettingsError, match="end must be a frame's number or a Fraction of seconds, got "):
             Reading(end=moment)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="unknown reader 'x'; there are pyav, decord"):
         Reading(reader="x")
-    with pytest.raises(SettingsError, match="max_size must be 32 or more, got 3"):
+    with pytest.raises(SettingsError, match="max_size must be 32 or more, a whole number, got 3"):
         Reading(max_size=3)
 
 

@@ -69,7 +69,7 @@ class ResultWriter:
 
     def __init__(
         self,
-        out: Path,
+        out: Path | str,
         run: Run,
         *,
         overwrite: bool = False,
@@ -81,6 +81,7 @@ class ResultWriter:
         self._kinds = kinds_of(save)
         for kind in self._kinds:
             kind.check(run.clip.size)
+        out = Path(out)
         self._created = not out.exists()
         self._targets = targets(self._kinds) if conversion else targets()
         advice = "pass --overwrite"

@@ -94,10 +94,10 @@ class Reading:
         comparable = self.end is not None and isinstance(self.start, int) == isinstance(self.end, int)
         if comparable and self.end is not None and self.end < self.start:
             raise SettingsError(f"there is nothing {self.span}; the end must not lie before the start")
-        if self.every < 1:
-            raise SettingsError(f"every must be 1 or more, got {self.every}")
-        if self.max_size is not None and self.max_size < _SMALLEST:
-            raise SettingsError(f"max_size must be {_SMALLEST} or more, got {self.max_size}")
+        for name, least in (("every", 1), ("max_size", _SMALLEST)):
+            number = getattr(self, name)
+            if number is not None and (not isinstance(number, int) or number < least):
+                raise SettingsError(f"{name} must be {least} or more, a whole number, got {number}")
         if self.reader not in READERS:
             raise SettingsError(f"unknown reader {self.reader!r}; there are {', '.join(READERS)}")
 
