@@ -34,7 +34,7 @@ from typer.testing import CliRunner
 from vos import weights
 from vos.cli import weights as cli
 from vos.errors import WeightsError
-from vos.models.sam import read_checkpoint
+from vos.models.checkpoint import read_checkpoint
 from vos.pip_archive import fetch_member
 from vos.weights import Checkpoint, PipSource, Source, UrlSource, registry, sources, store
 

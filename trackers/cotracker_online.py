@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from vos.errors import SettingsError, WeightsError
-from vos.models.sam import read_checkpoint
+from vos.models.checkpoint import read_checkpoint
 
 LICENCE = "CC-BY-NC-4.0: non-commercial use only"
 HOW_TO_GET = "pip install git+https://github.com/facebookresearch/co-tracker"

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vos.errors import OutputError, SourceError
-from vos.objects import measure
+from vos.objects import measured_again
 from vos.references import ReferencePlan
 from vos.results.plain import pack, unpack
 from vos.results.record import print_of, record_of, result_of
 from vos.soft import LowLogits
-from vos.types import Frame, FrameResult, ObjectResult, State
+from vos.types import Frame, FrameResult
 from vos.video import Reading, Source, open_source
 
 # No source is read backwards: it is opened again for each part of so many bytes of pictures, the last part first.
@@ -125,7 +125,9 @@ class Backwards:
             return result
         earlier = result_of(result.frame, unpack(path))
         index_map = np.where(result.index_map == 0, earlier.index_map, result.index_map)
-        found = {item.id: item for item in result.objects} | {item.id: _on(index_map, item) for item in earlier.objects}
+        found = {item.id: item for item in result.objects} | {
+            item.id: measured_again(index_map, item) for item in earlier.objects
+        }
         objects = tuple(found[object_id] for object_id in self._entries if object_id in found)
         return FrameResult(result.frame, index_map, objects, _together(result.soft, earlier.soft))
 
@@ -214,11 +216,6 @@ def _no_room(error: OSError, folder: str) -> OutputError:
 
 def _prints(frames: list[Frame]) -> array[int]:
     return array("Q", map(print_of, frames))
-
-
-def _on(index_map: np.ndarray, item: ObjectResult) -> ObjectResult:
-    """An object's result on a map where another may have some of its pixels; its state stays, unless all are gone."""
-    return measure(index_map, item.id, item.score, np.inf if item.state is State.UNCERTAIN else 0.0, item.given)
 
 
 def _only(soft: object, ids: list[int]) -> LowLogits | None:

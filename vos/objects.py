@@ -71,3 +71,9 @@ def measure(index_map: np.ndarray, object_id: int, score: float, uncertain_below
         return ObjectResult(object_id, State.ABSENT, 0.0, None, 0, given)
     state = State.VISIBLE if score >= uncertain_below else State.UNCERTAIN
     return ObjectResult(object_id, state, min(max(score, 0.0), 1.0), box, int(np.count_nonzero(mask)), given)
+
+
+def measured_again(index_map: np.ndarray, item: ObjectResult) -> ObjectResult:
+    """An object's result on a map, uint8 (H, W), on which it may have other pixels: an uncertain one stays uncertain,
+    and one without any is absent."""
+    return measure(index_map, item.id, item.score, np.inf if item.state is State.UNCERTAIN else 0.0, item.given)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from vos.ahead import computing, encoded, share
 from vos.backwards import Backwards, reopening
 from vos.device import check_surroundings
+from vos.installed import check_trackers, make_tracker
 from vos.keyframes import Keyframes
 from vos.models.features import Features
 from vos.models.load import Models, load_models
@@ -26,7 +27,7 @@ from vos.passes import VideoPass
 from vos.reduced import run_reduced
 from vos.references import ReferencePlan, as_references, placed
 from vos.settings import DEFAULT_PRESET, Changes, Settings, load_settings
-from vos.tracking import check_trackers, make_tracker, with_following
+from vos.tracking import with_following
 from vos.types import Frame, FrameResult
 from vos.video import Reading, open_source, prefetch
 from vos.video.prefetch import source_of

@@ -14,7 +14,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from vos.objects import measure
+from vos.objects import measured_again
 from vos.references import BoxPrompt, Click, MaskReference, Reference, ReferencePlan
 from vos.soft import LowLogits
 from vos.types import Frame, FrameResult, State
@@ -138,8 +138,5 @@ def _enlarge(result: FrameResult, frame: Frame, plan: ReferencePlan) -> FrameRes
         best[won] = share[won]
     for object_id, mask in given.items():
         index_map[mask] = object_id
-    objects = tuple(
-        measure(index_map, item.id, item.score, 2.0 if item.state is State.UNCERTAIN else 0.0, item.given)
-        for item in result.objects
-    )
+    objects = tuple(measured_again(index_map, item) for item in result.objects)
     return FrameResult(frame, index_map, objects, soft)

@@ -17,8 +17,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from vos.errors import SettingsError
+from vos.installed import known_trackers, tracker_class, tracker_parts
 from vos.paths import expanded
-from vos.tracking import known_trackers, tracker_class, tracker_parts
 
 DEFAULT_PRESET = "best"
 # Changes to single settings, as `load_settings` takes them.

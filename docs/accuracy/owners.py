@@ -20,12 +20,12 @@ import torch
 
 from eval.davis import Sequence, open_dataset
 from trackers.motion import Grid
+from vos.installed import make_tracker
 from vos.models.features import PLACES
 from vos.models.load import Models, load_models
 from vos.passes import VideoPass
 from vos.references import ReferencePlan, as_references
 from vos.settings import Settings, load_settings
-from vos.tracking import make_tracker
 from vos.types import Evidence
 from vos.video import open_source
 from vos.weights import fetch

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Vos
-from vos import tracking
+from vos import installed as trackers_there
 from vos.cli.console import stdout
 from vos.settings import describe_settings, preset_names
 
@@ -34,10 +34,10 @@ def test_one_preset_shows_its_values(vos: Vos, monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_a_tracker_needs_and_its_licence_are_listed(vos: Vos, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stdout, "width", 300)
-    broken = EntryPoint("far", "not_installed_anywhere:Tracker", tracking.GROUP)
-    installed = {**tracking._installed(), "far": broken}
-    monkeypatch.setattr(tracking, "_installed", lambda: installed)
-    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    broken = EntryPoint("far", "not_installed_anywhere:Tracker", trackers_there.GROUP)
+    installed = {**trackers_there._installed(), "far": broken}
+    monkeypatch.setattr(trackers_there, "_installed", lambda: installed)
+    monkeypatch.setattr(trackers_there, "find_spec", lambda name: None)
     ended = vos("trackers")
     assert ended.code == 0
     assert re.search(r"^ ?klt +persam-vos \S+ +Apache-2\.0 +Points", ended.out, re.MULTILINE)
@@ -85,10 +85,10 @@ def test_trackers_that_are_broken_are_said_to_be_and_harm_no_other(
         "needs": ("odd:Needs", "needs the package nopkg.sub, which is not installed; get it with: pip install nopkg"),
         "listed": ("odd:Listed", "says in requires what is no package"),
     }
-    points = {name: EntryPoint(name, value, tracking.GROUP) for name, (value, _) in found.items()}
-    points["asks"] = EntryPoint("asks", "odd:Asks", tracking.GROUP)
-    installed = {**tracking._installed(), **points}
-    monkeypatch.setattr(tracking, "_installed", lambda: installed)
+    points = {name: EntryPoint(name, value, trackers_there.GROUP) for name, (value, _) in found.items()}
+    points["asks"] = EntryPoint("asks", "odd:Asks", trackers_there.GROUP)
+    installed = {**trackers_there._installed(), **points}
+    monkeypatch.setattr(trackers_there, "_installed", lambda: installed)
     listed, presets = vos("trackers"), vos("presets")
     assert (listed.code, presets.code) == (0, 0)
     assert re.search(r"tracker\.asks\.path +text +\(required\)", presets.out)

@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 
 from vos.errors import SettingsError, WeightsError
+from vos.models.checkpoint import read_checkpoint
 from vos.models.encoder import resized_size
 from vos.models.load import load_models
-from vos.models.sam import SegmentAnything, read_checkpoint
+from vos.models.sam import SegmentAnything
 from vos.settings import load_settings
 from vos.types import Frame, Prompts
 

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-import vos.tracking
+import vos.installed
 from tests.trackers.scenes import Thing, draw, place
 from trackers.klt import KltSettings, KltTracker
 from trackers.matching import MatchingSettings, MatchingTracker
 from vos.cli.trackers import trackers as list_trackers
 from vos.errors import SettingsError, TrackerError
+from vos.installed import installed_trackers, known_trackers, make_tracker, tracker_class, tracker_parts
 from vos.settings import load_settings
-from vos.tracking import CombinedTracker, installed_trackers, known_trackers, make_tracker, tracker_class, tracker_parts
+from vos.tracking import CombinedTracker
 from vos.types import Evidence, Frame, FrameResult, Prompts
 
 
@@ -152,8 +153,8 @@ def test_what_is_installed_is_listed(capsys: pytest.CaptureFixture[str]) -> None
 def test_a_tracker_that_cannot_be_loaded_is_said_to_be(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken = EntryPoint("far", "not_installed_anywhere:Tracker", vos.tracking.GROUP)
-    monkeypatch.setattr(vos.tracking, "_installed", lambda: {"far": broken})
+    broken = EntryPoint("far", "not_installed_anywhere:Tracker", vos.installed.GROUP)
+    monkeypatch.setattr(vos.installed, "_installed", lambda: {"far": broken})
     problem = (
         "tracker 'far' of an unknown distribution cannot be loaded: No module named 'not_installed_anywhere'; "
         "install what it needs or choose another"

@@ -28,19 +28,10 @@ from tests.trackers.scenes import Path, Scene, Thing, carry, draw, place, result
 from tests.trackers.windows import LucasKanadeWindows, random_weights, small_cotracker
 from trackers.cotracker import CoTrackerSettings, CoTrackerTracker
 from vos.errors import SettingsError, VosError
+from vos.installed import known_trackers, make_tracker, tracker_class
 from vos.models.features import FeatureMap, Features
 from vos.results.plain import pack, unpack
-from vos.tracking import (
-    CombinedTracker,
-    PreparesAhead,
-    Tracker,
-    follows_points,
-    known_trackers,
-    make_tracker,
-    restore_tracker,
-    tracker_class,
-    tracker_state,
-)
+from vos.tracking import CombinedTracker, PreparesAhead, Tracker, follows_points, restore_tracker, tracker_state
 from vos.types import Frame, Prompts
 
 SIZE = (240, 320)

@@ -27,7 +27,8 @@ from trackers.cotracker import CoTrackerSettings, CoTrackerTracker
 from trackers.cotracker_online import CoTrackerOnline
 from trackers.points import medoids
 from vos.errors import SettingsError, WeightsError
-from vos.tracking import check_trackers, installed_trackers, is_resumable, latency, make_tracker, with_following
+from vos.installed import check_trackers, installed_trackers, is_resumable, make_tracker
+from vos.tracking import latency, with_following
 from vos.types import Frame, Prompts
 
 needs_package = pytest.mark.skipif(
@@ -193,7 +194,7 @@ def test_it_looks_ahead_and_says_under_which_licence() -> None:
 
 
 def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vos.tracking.find_spec", lambda name: None)
+    monkeypatch.setattr("vos.installed.find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"needs the package cotracker, .* pip install git\+https://github.com"):
         make_tracker({"cotracker": CoTrackerSettings()})
     (listed,) = (item for item in installed_trackers() if item.name == "cotracker")

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from vos.cli.console import stdout
 from vos.errors import SettingsError
+from vos.installed import check_trackers
 from vos.settings import DEFAULT_PRESET, describe_settings, load_settings, preset_description, preset_names
-from vos.tracking import check_trackers
 
 
 def presets(

@@ -20,12 +20,12 @@ from vos.cli.report import as_option, ended, frames, system_error, tell, underst
 from vos.cli.session import Session, versions
 from vos.cli.stopping import STOPPED, Stopped
 from vos.errors import OutputError, ResumeError, VosError
+from vos.installed import is_resumable
 from vos.references import MaskReference, Reference, ReferencePlan, placed
 from vos.results import DEFAULT_KINDS, Kept, ResultWriter, Run, is_finished
 from vos.results.finished import check_finished
 from vos.results.lock import alone
 from vos.results.track import as_record
-from vos.tracking import is_resumable
 from vos.types import Frame, FrameResult
 from vos.video import Reading, Source, count_packets, open_source
 from vos.video.reading import EVERYTHING

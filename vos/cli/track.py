@@ -11,12 +11,12 @@ from vos.cli.reading import reading_of
 from vos.cli.run import KEEP_EVERY, Wishes, run
 from vos.cli.session import Session
 from vos.errors import OutputError, ReferenceInputError, SettingsError, SourceError
+from vos.installed import check_trackers
 from vos.paths import expanded
 from vos.references import Reference, parse_box, parse_click, parse_mask
 from vos.results import DEFAULT_KINDS, KINDS
 from vos.results.kinds import kinds_of
 from vos.settings import DEFAULT_PRESET, load_settings
-from vos.tracking import check_trackers
 from vos.video import READERS
 
 

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vos.cli.console import stdout
-from vos.tracking import installed_trackers
+from vos.installed import installed_trackers
 
 
 def trackers() -> None:

@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 
 from vos.errors import SettingsError
+from vos.models.checkpoint import load_exactly, read_checkpoint
 from vos.models.dense import through_onednn
 from vos.models.encoder import DTYPES, Encoding, in_precision, round_products
 from vos.models.features import FeatureMap
-from vos.models.sam import load_exactly, read_checkpoint
 
 _PATCH = 14
 _LONGEST = 64

@@ -144,7 +144,7 @@ class SavedResults:
                 objects.append(measure(index_map, i, 1.0, 0.0, given=True))
             elif known is not None:
                 # A state that was uncertain stays so; that a mask is empty, it says itself.
-                unsure = 2.0 if known.state is State.UNCERTAIN else 0.0
+                unsure = np.inf if known.state is State.UNCERTAIN else 0.0
                 objects.append(measure(index_map, i, known.score, unsure, known.given))
         soft = None
         if self._alpha is not None:
