@@ -107,7 +107,7 @@ def test_what_is_prepared_ahead_changes_no_result(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Motion, "__init__", noted)
     video = made.begin()
     wanted = pipeline._wanted(iter(given), video, plan(truth[0]), video.keyframes)
-    ahead = pipeline._prepared(encoded(wanted, lambda one: one.features(video), Share(1, 1)), video)
+    ahead = pipeline._prepared(encoded(wanted, lambda one: one.features(video), Share(1, 1)), video, 1)
     results = [
         video.step(one.frame, plan(truth[0]).at(one.frame.index), features, one.upcoming)
         for one, features in prefetch(ahead, 1)

@@ -7,6 +7,16 @@ The command line prints that line and exits with code 2; it is the only place th
 from __future__ import annotations
 
 
+def one_line(error: BaseException) -> str:
+    """An error for the record: its text, and its kind where that is none of ours."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, GeneratorExit):
+        return "stopped before the end"
+    text = " ".join(str(error).split())
+    return text if isinstance(error, VosError) else f"{type(error).__name__}: {text}"
+
+
 class VosError(Exception):
     """Base of every error a user can cause or fix."""
 

@@ -149,7 +149,7 @@ class VideoTracker:
         ahead = encoded(wanted, lambda one: one.features(video), how, source)
         ready = ahead if how.at_a_time > 1 else prefetch(ahead, _ENCODED, source)
         if video.prepares and device.type != "cpu":
-            ready = prefetch(_prepared(ready, video), _ENCODED, source)
+            ready = prefetch(_prepared(ready, video, how.threads), _ENCODED, source)
         with closing(ready):
             for one, features in ready:
                 with computing(how.threads):
@@ -186,13 +186,14 @@ def _wanted(
             yield _Wanted(frame, upcoming, known and keyframes.due(frame, plan.at(frame.index)))
 
 
-def _prepared(ahead: _Encoded, video: VideoPass) -> _Encoded:
+def _prepared(ahead: _Encoded, video: VideoPass, threads: int) -> _Encoded:
     """The same, each frame prepared for the tracker."""
     before = None
     with closing(ahead):
         for one, features in ahead:
             if features is not None:
                 if before is not None:
-                    video.prepare(before, one.frame, features)
+                    with computing(threads):
+                        video.prepare(before, one.frame, features)
                 before = one.frame
             yield one, features

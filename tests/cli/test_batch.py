@@ -95,6 +95,14 @@ def test_failures_are_listed_and_the_others_done(track: Callable[..., Ended], sh
     ]
 
 
+def test_a_table_that_names_what_is_not_there(track: Callable[..., Ended], tmp_path: Path) -> None:
+    """Not the mask is what is missing."""
+    (tmp_path / "jobs.csv").write_text("source\nmissing.mp4\n")
+    ended = track(tmp_path / "jobs.csv")
+    assert ended.code == 1
+    assert ended.err.strip() == f"vos: error: {tmp_path / 'missing.mp4'}: no such file or folder"
+
+
 def test_again_with_resume_does_what_is_left(track: Callable[..., Ended], shots: Path, tmp_path: Path) -> None:
     mask = (shots / "b.png").rename(tmp_path / "b.png")
     assert track(shots).code == 1

@@ -70,10 +70,19 @@ def test_a_folder_of_images_and_mixed_references(vos: Vos, checkpoint: Path, tmp
     for k, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / f"shot {k + 8}.png")
     ended = vos(
-        "track", tmp_path / "shot*.png", "--click", "70,90:4", "--box", "1:221,136,269,184:9", "-o", tmp_path / "out"
+        "track",
+        tmp_path / "shot*.png",
+        "--click",
+        "70,90:4",
+        "--click",
+        "-5,6:4",
+        "--box",
+        "1:221,136,269,184:9",
+        "-o",
+        tmp_path / "out",
     )
     assert ended.code == 0, ended.err
-    assert "click 70,90: object 4" in ended.out
+    assert "click 70,90: object 4\nclick 5,6: not object 4\n" in ended.out
     assert "box 221,136,269,184 on frame 1: object 9" in ended.out
     record = json.loads((tmp_path / "out" / "track.json").read_text())
     assert [frame["name"] for frame in record["frames"]] == ["shot 8.png", "shot 9.png", "shot 10.png"]

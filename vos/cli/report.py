@@ -29,6 +29,9 @@ def understood(plan: ReferencePlan) -> list[str]:
         at = f" on frame {reference.frame}" if reference.frame else ""
         if isinstance(reference, MaskReference):
             lines.append(f"{reference.source}{at}: {describe(reference.mask)}")
+        elif isinstance(reference, Click):
+            where = f"{_number(reference.x)},{_number(reference.y)}"
+            lines.append(f"click {where}{at}: {'' if reference.positive else 'not '}object {reference.id}")
         else:
             lines.append(f"{reference.source}{at}: object {reference.id}")
     return [*lines, *plan.notes]

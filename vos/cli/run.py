@@ -19,7 +19,7 @@ from vos.cli.reading import Watch, notes
 from vos.cli.report import as_option, ended, frames, system_error, tell, understood, valid
 from vos.cli.session import Session, versions
 from vos.cli.stopping import STOPPED, Stopped
-from vos.errors import OutputError, ResumeError, VosError
+from vos.errors import OutputError, ResumeError, VosError, one_line
 from vos.installed import is_resumable
 from vos.references import MaskReference, Reference, ReferencePlan, placed
 from vos.results import DEFAULT_KINDS, Kept, ResultWriter, Run, is_finished
@@ -211,12 +211,9 @@ def _results(
 
 def _said(problem: Exception | Stopped | None) -> str | None:
     """Why a run ended early, for the record."""
-    if problem is None:
-        return None
     if isinstance(problem, Stopped):
         return "stopped by the user"
-    text = " ".join(str(problem).split())
-    return text if isinstance(problem, VosError) else f"{type(problem).__name__}: {text}"
+    return None if problem is None else one_line(problem)
 
 
 def _known_frames(source: Source, wanted: list[Reference], max_frames: int | None) -> int | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import av.error
 
-from vos.errors import OutputError, VosError
+from vos.errors import OutputError, one_line
 from vos.results.files import Reserve, check_folder, remove_results, remove_unfinished
 from vos.results.journal import Journal, forget, is_kept
 from vos.results.kinds import DEFAULT_KINDS, kinds_of, targets
@@ -166,7 +166,7 @@ class ResultWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(None if error is None else _one_line(error))
+        self.close(None if error is None else one_line(error))
 
     def _hand_over(self, item: FrameResult | _State) -> None:
         if self._ending:
@@ -291,7 +291,7 @@ class ResultWriter:
 
     def _summarise(self, error: str | None, failure: Exception | None, outputs: list[Path]) -> Summary:
         if error is None and failure is not None:
-            error = _one_line(failure)
+            error = one_line(failure)
         return Summary(self._frames, error is None, error, self._log.objects(), tuple(outputs), self._span)
 
     def _refusal(self, cause: Exception, message: str, before: Exception | None = None) -> OutputError:
@@ -313,12 +313,3 @@ def _insisting(act: Callable[[], object]) -> BaseException | None:
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
-    if isinstance(error, GeneratorExit):
-        return "stopped before the end"
-    text = " ".join(str(error).split())
-    return text if isinstance(error, VosError) else f"{type(error).__name__}: {text}"
