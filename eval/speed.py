@@ -248,10 +248,10 @@ def _encoder_rate(settings: Settings, models: Models, clip: BenchClip, count: in
 
     with open_source(clip.path) as source:
         frames = list(islice(source, count))
-    how = share(device, settings.compile, frames)
-    began = time.perf_counter()
-    for _ in encoded((frame for frame in frames), encode, how):
-        pass
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return len(frames) / (time.perf_counter() - began)
+    with share(device, settings.compile, frames) as how:
+        began = time.perf_counter()
+        for _ in encoded((frame for frame in frames), encode, how):
+            pass
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return len(frames) / (time.perf_counter() - began)

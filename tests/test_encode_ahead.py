@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from typing import Any
 
@@ -31,6 +31,20 @@ from vos.video import open_source, prefetch
 
 SIZE = (60, 80)
 DISC = Thing(14, hue=0, path=lambda t: (25 + 3 * t, 30))
+
+
+ALONE = Share(1, 1, torch.get_num_threads())
+
+
+@contextmanager
+def cores(count: int) -> Iterator[None]:
+    """With so many threads of torch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Counted(StandIn):
@@ -74,7 +88,8 @@ def background() -> list[str]:
 @pytest.fixture(params=[1, 2])
 def count(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """How many frames are encoded at a time."""
-    monkeypatch.setattr("vos.pipeline.share", lambda *_: Share(request.param, 1))
+    cores = torch.get_num_threads()
+    monkeypatch.setattr("vos.pipeline.share", lambda *_: nullcontext(Share(request.param, 1, cores)))
     return int(request.param)
 
 
@@ -107,7 +122,7 @@ def test_what_is_prepared_ahead_changes_no_result(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Motion, "__init__", noted)
     video = made.begin()
     wanted = pipeline._wanted(iter(given), video, plan(truth[0]), video.keyframes)
-    ahead = pipeline._prepared(encoded(wanted, lambda one: one.features(video), Share(1, 1)), video, 1)
+    ahead = pipeline._prepared(encoded(wanted, lambda one: one.features(video), ALONE), video, ALONE)
     results = [
         video.step(one.frame, plan(truth[0]).at(one.frame.index), features, one.upcoming)
         for one, features in prefetch(ahead, 1)
@@ -193,27 +208,52 @@ def test_encoders_share_the_cores(device_name: str) -> None:
         seen.append(threading.current_thread().name)
         return torch.get_num_threads()
 
-    with computing(4):
-        how = share(torch.device(device_name), False, [])
-        assert how == (2, 2 if device_name == "cpu" else 4)
-        assert list(encoded((i for i in range(8)), threads, how)) == [(i, how.threads) for i in range(8)]
+    with cores(4):
+        with share(torch.device(device_name), False, []) as how:
+            assert how == (2, 2 if device_name == "cpu" else 4, 4)
+            assert list(encoded((i for i in range(8)), threads, how)) == [(i, how.threads) for i in range(8)]
+            assert set(seen) == {"vos-encode_0", "vos-encode_1"}
+            assert list(encoded((i for i in range(2)), threads, Share(1, 3, 4))) == [(0, 3), (1, 3)]
         assert torch.get_num_threads() == 4
-        assert set(seen) == {"vos-encode_0", "vos-encode_1"}
-        assert list(encoded((i for i in range(2)), threads, Share(1, 3))) == [(0, 3), (1, 3)]
-        assert torch.get_num_threads() == 4
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 4
+
+
+def test_runs_that_overlap_share_the_cores_that_there_were() -> None:
+    """And threads that come later have all of them, also after a run that failed."""
+    cpu = torch.device("cpu")
+
+    def fails(_: int) -> int:
+        raise ZeroDivisionError
+
+    def beside() -> tuple[Share, int]:
+        with share(cpu, False, []) as how, computing(how):
+            during = torch.get_num_threads()
+        return how, during
+
+    with cores(8):
+        with share(cpu, False, []) as first:
+            with suppress(ZeroDivisionError):
+                list(encoded((i for i in range(3)), fails, first))
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(beside).result() == (first, 4)
+            assert first == (2, 4, 8)
+        for _ in range(2):
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(torch.get_num_threads).result() == 8
+                assert pool.submit(beside).result() == (first, 4)
 
 
 def test_the_caller_has_all_cores_between_results() -> None:
     """Whichever thread asks for them: each computes with few, and has as many as before afterwards."""
     images, truth = clip([DISC], 6, size=SIZE)
-    with computing(8):
+    with cores(8):
         results = tracker(Counted()).run(frames(images), plan(truth[0]))
         next(results)
         assert torch.get_num_threads() == 8
         with ThreadPoolExecutor(1) as other:
-            before = other.submit(torch.get_num_threads).result()
             assert len(list(other.submit(list, results).result())) == 5
-            assert other.submit(torch.get_num_threads).result() == before
+            assert other.submit(torch.get_num_threads).result() == 8
         assert torch.get_num_threads() == 8
 
 
@@ -273,8 +313,8 @@ def test_a_run_that_the_garbage_collector_ends_in_another_thread(count: int) -> 
 def test_frames_are_encoded_one_at_a_time_where_more_would_not_do(
     name: str, compiled: bool, threads: int, at_a_time: int, left: int
 ) -> None:
-    with computing(threads):
-        assert share(torch.device(name), compiled, []) == (at_a_time, left)
+    with cores(threads), share(torch.device(name), compiled, []) as how:
+        assert how == (at_a_time, left, threads)
 
 
 def test_a_side_stream_has_finished_when_its_block_ends(device: torch.device) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from threading import Lock
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -28,14 +29,43 @@ _BESIDE_A_GPU = 4
 
 
 class Share(NamedTuple):
-    """How many frames are encoded at a time, and with how many threads each of torch's callers computes meanwhile."""
+    """How many frames are encoded at a time, with how many threads each of torch's callers computes meanwhile, and with
+    how many otherwise."""
 
     at_a_time: int
     threads: int
+    cores: int
 
 
-def share(device: torch.device, compiled: bool, frames: object) -> Share:
-    """How to encode: on a CPU each frame with its share of the cores that the calling thread may use.
+class _Cores:
+    """Remembers how many threads torch had before the first of the runs that are under way, which may overlap: whatever
+    one thread sets is also what threads begin with that come later."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._cores = self._runs = 0
+
+    @contextmanager
+    def used(self) -> Iterator[int]:
+        with self._lock:
+            if not self._runs:
+                self._cores = torch.get_num_threads()
+            self._runs += 1
+            cores = self._cores
+        try:
+            yield cores
+        finally:
+            with self._lock:
+                self._runs -= 1
+            torch.set_num_threads(cores)
+
+
+_CORES = _Cores()
+
+
+@contextmanager
+def share(device: torch.device, compiled: bool, frames: object) -> Iterator[Share]:
+    """How a run encodes: on a CPU each frame with its share of the cores that torch may use. Ends with the run.
 
     The tracker gets the same share: with more, its parallel sections would wait for cores that the encoders hold.
     Beside a GPU it computes with a few.
@@ -45,22 +75,22 @@ def share(device: torch.device, compiled: bool, frames: object) -> Share:
         compiled: whether the network is compiled; on a CPU such a network uses all threads for one frame.
         frames: where they come from; those of a live source come one by one.
     """
-    source, cores = source_of(frames), torch.get_num_threads()
+    source = source_of(frames)
     live = source is not None and source.live is not None
-    several = device.type == "cuda" or (device.type == "cpu" and cores >= _AT_A_TIME)
-    count = _AT_A_TIME if several and not compiled and not live else 1
-    return Share(count, cores // count if device.type == "cpu" else min(cores, _BESIDE_A_GPU))
+    with _CORES.used() as cores:
+        several = device.type == "cuda" or (device.type == "cpu" and cores >= _AT_A_TIME)
+        count = _AT_A_TIME if several and not compiled and not live else 1
+        yield Share(count, cores // count if device.type == "cpu" else min(cores, _BESIDE_A_GPU), cores)
 
 
 @contextmanager
-def computing(threads: int) -> Iterator[None]:
-    """A with-block in which this thread computes with that many; afterwards with as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+def computing(how: Share) -> Iterator[None]:
+    """A with-block in which this thread computes with its share of the cores; otherwise it has all of them."""
+    torch.set_num_threads(how.threads)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(how.cores)
 
 
 def encoded(
@@ -78,7 +108,7 @@ def encoded(
     if how.at_a_time == 1:
         with closing(items):
             for item in items:
-                with computing(how.threads):
+                with computing(how):
                     found = encode(item)
                 yield item, found
         return

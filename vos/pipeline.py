@@ -16,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vos.ahead import computing, encoded, share
+from vos.ahead import Share, computing, encoded, share
 from vos.backwards import Backwards, reopening
 from vos.device import check_surroundings
 from vos.installed import check_trackers, make_tracker
@@ -144,17 +144,17 @@ class VideoTracker:
         silence()  # what the models have imported may have changed that
         video = video or self.begin()
         device, source = self._models.segmenter.device, source_of(frames)
-        how = share(device, self._settings.compile, frames)
-        wanted = _wanted(frames, video, plan, video.keyframes)
-        ahead = encoded(wanted, lambda one: one.features(video), how, source)
-        ready = ahead if how.at_a_time > 1 else prefetch(ahead, _ENCODED, source)
-        if video.prepares and device.type != "cpu":
-            ready = prefetch(_prepared(ready, video, how.threads), _ENCODED, source)
-        with closing(ready):
-            for one, features in ready:
-                with computing(how.threads):
-                    result = video.step(one.frame, plan.at(one.frame.index), features, one.upcoming)
-                yield result
+        with share(device, self._settings.compile, frames) as how:
+            wanted = _wanted(frames, video, plan, video.keyframes)
+            ahead = encoded(wanted, lambda one: one.features(video), how, source)
+            ready = ahead if how.at_a_time > 1 else prefetch(ahead, _ENCODED, source)
+            if video.prepares and device.type != "cpu":
+                ready = prefetch(_prepared(ready, video, how), _ENCODED, source)
+            with closing(ready):
+                for one, features in ready:
+                    with computing(how):
+                        result = video.step(one.frame, plan.at(one.frame.index), features, one.upcoming)
+                    yield result
 
     def begin(self, *, timed: bool = False) -> VideoPass:
         """A fresh state for one video, for callers with a loop of their own; `timed` as in `VideoPass`."""
@@ -186,14 +186,14 @@ def _wanted(
             yield _Wanted(frame, upcoming, known and keyframes.due(frame, plan.at(frame.index)))
 
 
-def _prepared(ahead: _Encoded, video: VideoPass, threads: int) -> _Encoded:
+def _prepared(ahead: _Encoded, video: VideoPass, how: Share) -> _Encoded:
     """The same, each frame prepared for the tracker."""
     before = None
     with closing(ahead):
         for one, features in ahead:
             if features is not None:
                 if before is not None:
-                    with computing(threads):
+                    with computing(how):
                         video.prepare(before, one.frame, features)
                 before = one.frame
             yield one, features
