@@ -259,7 +259,7 @@ def test_the_caller_has_all_cores_between_results() -> None:
 
 def test_frames_may_depend_on_the_results_before(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next frame is made when the last one has been answered; one that never comes is not waited for at the end."""
-    monkeypatch.setattr(import_module("vos.video.prefetch"), "_PATIENCE", 0.1)
+    monkeypatch.setattr(import_module("vos.video.prefetch"), "_PATIENCE_WITH_OTHERS", 0.1)
     images, truth = clip([DISC], 6, size=SIZE)
     answered, over = threading.Semaphore(1), threading.Event()
 

@@ -105,7 +105,7 @@ class CoTrackerOnline:
             self._model.to(device)
             self._encoder.to(device)
             self._device = device
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None].float()
+        pixels = torch.tensor(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None].float()
         pixels = F.interpolate(pixels, self._size, mode="bilinear", align_corners=True)
         return self._encoder(2 * (pixels / 255) - 1)
 

@@ -183,6 +183,10 @@ def move_box(box: Box, start: np.ndarray, end: np.ndarray, size: tuple[int, ...]
     x0, y0, x1, y1 = zoom * (np.array(box) - half) + np.tile(shift, 2) + half
     if x1 < 0 or y1 < 0 or x0 > size[1] - 1 or y0 > size[0] - 1:
         return None
+    if x0 > x1:  # less than a pixel wide
+        x0 = x1 = (x0 + x1) / 2
+    if y0 > y1:
+        y0 = y1 = (y0 + y1) / 2
     return float(x0), float(y0), float(x1), float(y1)
 
 

@@ -126,6 +126,18 @@ def test_both_ways_goes_on_to_the_same_bytes(
         assert set(np.unique(np.array(Image.open(tmp_path / f"out/masks/{index:05d}.png")))) == {0, 1, 2}
 
 
+def test_a_state_of_another_version_is_refused(
+    track: Callable[..., Ended], fail: Callable[..., str], tmp_path: Path
+) -> None:
+    fail(9)
+    state = unpack(tmp_path / "out/.resume/state.npz")
+    state["state"]["tracker"] = {}
+    (tmp_path / "out/.resume/state.npz").write_bytes(pack(state))
+    ended = track("out", "--resume")
+    assert ended.code == 2
+    assert "is damaged, or of another version; track again with --overwrite" in ended.err
+
+
 def test_the_way_back_is_not_made_again_after_it(track: Callable[..., Ended], fail: Callable[..., str]) -> None:
     """Numbers of frames count, not how many there are: 4 are kept, 4 to 7, and the second thing enters on 7."""
     fail(9, "--both-ways", "--start", "4")

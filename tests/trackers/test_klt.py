@@ -141,6 +141,13 @@ def test_a_box_outside_the_frame_is_none() -> None:
     assert move_box((5, 5, 25, 25), start[:1], start[:1] + 30, (60, 60)) == (35, 35, 55, 55)
 
 
+def test_a_box_that_shrinks_below_a_pixel_is_still_one() -> None:
+    start = np.array([[0, 0], [40, 0], [0, 40]], np.float32)
+    x0, y0, x1, y1 = move_box((20, 10, 20, 30), start, start * 0.8, (60, 60)) or (0, 0, 0, 0)
+    assert x0 == x1 == pytest.approx(16.0)
+    assert y1 - y0 == pytest.approx(0.8 * 21 - 1)
+
+
 def test_frames_that_are_left_out_do_not_count_as_waiting() -> None:
     for patience, back in ((5, True), (2, False)):
         tracker = _started(patience=patience)

@@ -133,6 +133,10 @@ def test_refusals(video: Path, tmp_path: Path) -> None:
     for moment in (1.5, True, "soon"):
         with pytest.raises(SettingsError, match="end must be a frame's number or a Fraction of seconds, got "):
             Reading(end=moment)  # type: ignore[arg-type]
+    for wrong in ({"start": None}, {"every": None}, {"every": True}, {"every": 1.5}, {"max_size": 99.0}):
+        with pytest.raises(SettingsError, match=r"must be a frame's number|a whole number"):
+            Reading(**wrong)  # type: ignore[arg-type]
+    assert Reading(start=np.int64(3), every=np.uint8(2), max_size=np.int32(64)) == Reading(3, None, 2, max_size=64)
     with pytest.raises(SettingsError, match="unknown reader 'x'; there are pyav, decord"):
         Reading(reader="x")
     with pytest.raises(SettingsError, match="max_size must be 32 or more, a whole number, got 3"):

@@ -141,7 +141,7 @@ def _follow(
                 for result in kept.results(incoming):
                     writer.write(result)
                     watch.answered(result.frame.index, cut=result.frame.cut)
-                video.restore(kept.state)
+                kept.restore(video.restore)
             left = incoming if wishes.max_frames is None else islice(incoming, wishes.max_frames - done)
             with closing(_results(session.tracker, left, plan, video, wishes.reading)) as results:
                 for result in results:

@@ -43,7 +43,11 @@ class MaskReference:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frame", _frame(self.frame, self.source))
-        if not self.understood:
+        if self.understood:
+            shape, dtype = np.shape(self.mask), getattr(self.mask, "dtype", type(self.mask).__name__)
+            if len(shape) != 2 or dtype != np.uint8:
+                raise ReferenceInputError(f"{self.source}: an index map is uint8 (H, W), got {dtype} {shape}")
+        else:
             try:
                 found = understand_image(self.mask) if isinstance(self.mask, Image.Image) else understand(self.mask)
             except ReferenceInputError as error:

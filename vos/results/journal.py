@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,14 @@ class Kept:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _damaged(out, error) from error
 
+    def restore(self, restore: Callable[[Mapping[str, Any]], None]) -> None:
+        """Give the state, of a run that has one, to what takes it over; ResumeError if it is of another version."""
+        assert self.state is not None
+        try:
+            restore(self.state)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(self._folder.parent, error) from error
+
     def results(self, frames: Iterator[Frame]) -> Iterator[FrameResult]:
         """The results that are kept, with their frames, which are taken from `frames`.
 
@@ -193,6 +201,8 @@ def _shown(value: Any) -> str:
 
 
 def _damaged(out: Path, error: Exception | None) -> ResumeError:
-    refusal = ResumeError(f"{out}: what is kept of the interrupted run ({FOLDER}/) is damaged; {_BEGIN_ANEW}")
+    refusal = ResumeError(
+        f"{out}: what is kept of the interrupted run ({FOLDER}/) is damaged, or of another version; {_BEGIN_ANEW}"
+    )
     refusal.__cause__ = error
     return refusal

@@ -16,16 +16,18 @@ from vos.errors import OutputError
 
 @contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """Nobody else on this machine who asks for it too writes results to OUT meanwhile.
+    """No other run of this user on this machine that asks for it too writes results to OUT meanwhile.
 
-    The lock lies with the system's temporary files: OUT may not be there yet. Where they take none, there is none.
+    The lock lies with the system's temporary files, and stays there, empty: OUT may not be there yet. Where they take
+    none, there is none.
 
     Raises:
         OutputError: somebody else is at it.
     """
     try:
         name = sha256(os.fsencode(out.resolve())).hexdigest()[:20]
-        lock = FileLock(Path(tempfile.gettempdir()) / f"vos-{name}.lock", timeout=0)
+        user = os.getuid() if hasattr(os, "getuid") else 0  # another one's file could not be locked
+        lock = FileLock(Path(tempfile.gettempdir()) / f"vos-{user}-{name}.lock", timeout=0)
         lock.acquire()
     except Timeout as error:
         raise OutputError(f"{out}: another run is writing there; wait for its end, or choose another folder") from error

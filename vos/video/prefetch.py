@@ -14,8 +14,8 @@ from typing import TypeVar
 from vos.video.source import Source
 
 T = TypeVar("T")
-# Seconds for a thread to end when Python does, or when it reads what may never come.
-_PATIENCE = 5.0
+# Seconds for a thread to end when Python does, and for one that reads what another program may never make.
+_PATIENCE, _PATIENCE_WITH_OTHERS = 5.0, 1.0
 # What ends the threads of generators that are open, in the order in which they were started: one that reads from
 # another ends that one too.
 _OPEN: dict[object, Callable[[], None]] = {}
@@ -38,7 +38,7 @@ def prefetch(frames: Iterable[T], size: int, source: Source | None = None) -> Ge
     the generator ends the thread as soon as the item it is reading has come, and waits for that, though not for what a
     pipe may never send. Only Ctrl-C cuts the wait short; the thread then ends later, by itself. Where `frames` is a
     generator, the thread closes it at its end. For what some other program makes as it pleases (`Source.foreign`), it
-    is not waited for longer than `_PATIENCE`.
+    is not waited for longer than `_PATIENCE_WITH_OTHERS`.
 
     A live source is read without this, since its frames would grow old while they wait.
 
@@ -91,7 +91,7 @@ def _prefetch(frames: Iterable[T], size: int, source: Source | None) -> Generato
                 break
         # The garbage collector may close this in the very thread.
         if thread is not current_thread():
-            thread.join(_PATIENCE if source is not None and source.foreign else patience)
+            thread.join(_PATIENCE_WITH_OTHERS if source is not None and source.foreign else patience)
 
     _OPEN[stop] = partial(end, _PATIENCE)
     thread.start()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
+from operator import index
 
 import numpy as np
 
@@ -87,7 +88,9 @@ class Reading:
     def __post_init__(self) -> None:
         for name in ("start", "end"):
             moment = getattr(self, name)
-            if isinstance(moment, bool) or not isinstance(moment, int | Fraction | None):
+            if not isinstance(moment, Fraction) and (number := _whole(moment)) is not None:
+                object.__setattr__(self, name, number)
+            elif not isinstance(moment, Fraction) and (moment is not None or name == "start"):
                 raise SettingsError(f"{name} must be a frame's number or a Fraction of seconds, got {moment!r}")
         if self.start < 0 or (self.end is not None and self.end < 0):
             raise SettingsError(f"start and end must be 0 or more, got {self.start} and {self.end}")
@@ -95,9 +98,11 @@ class Reading:
         if comparable and self.end is not None and self.end < self.start:
             raise SettingsError(f"there is nothing {self.span}; the end must not lie before the start")
         for name, least in (("every", 1), ("max_size", _SMALLEST)):
-            number = getattr(self, name)
-            if number is not None and (not isinstance(number, int) or number < least):
-                raise SettingsError(f"{name} must be {least} or more, a whole number, got {number}")
+            given = getattr(self, name)
+            number = _whole(given)
+            if (number is None or number < least) and not (given is None and name == "max_size"):
+                raise SettingsError(f"{name} must be {least} or more, a whole number, got {given}")
+            object.__setattr__(self, name, number)
         if self.reader not in READERS:
             raise SettingsError(f"unknown reader {self.reader!r}; there are {', '.join(READERS)}")
 
@@ -145,6 +150,14 @@ class Reading:
             bound = last + 1 if bound is None else min(bound, last + 1)
         start = self.start if isinstance(self.start, int) else ceil(self.start * rate)
         return None if bound is None else max(0, -(-(bound - start) // self.every))
+
+
+def _whole(value: object) -> int | None:
+    """A whole number, NumPy's included; None for anything else."""
+    try:
+        return None if isinstance(value, bool) else index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
 
 
 def _named(moment: Moment) -> str:
