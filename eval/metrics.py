@@ -124,7 +124,8 @@ def disk(radius: int) -> np.ndarray:
 
 
 def boundary(mask: np.ndarray) -> np.ndarray:
-    """Boundary map, uint8 0/1 (H, W), of a mask bool or uint8 0/1 (H, W); see the module's text."""
+    """Boundary map, uint8 0/1 (H, W), of a mask bool or uint8 0/1 (H, W); see the module's text. ValueError for another
+    dtype."""
     if mask.dtype not in (np.bool_, np.uint8):
         raise ValueError(f"a mask must be bool or uint8, got {mask.dtype}")
     mask = np.ascontiguousarray(mask).view(np.uint8)

@@ -130,12 +130,11 @@ def _distribution(point: EntryPoint) -> str:
 def _missing(name: str, made_by: Any) -> str | None:
     """What the class of a tracker requires and is not installed, in one line; None if nothing."""
     try:
-        needed = dict(getattr(made_by, "requires", {}))
-    except (TypeError, ValueError) as error:
+        for package, how in dict(getattr(made_by, "requires", {})).items():
+            if not _is_there(package):
+                return f"tracker '{name}' needs the package {package}, which is not installed; get it with: {how}"
+    except (TypeError, ValueError, AttributeError) as error:
         return f"tracker '{name}' says in requires what is no package: {' '.join(str(error).split())}"
-    for package, how in needed.items():
-        if not _is_there(package):
-            return f"tracker '{name}' needs the package {package}, which is not installed; get it with: {how}"
     return None
 
 
@@ -162,8 +161,5 @@ def _described(point: EntryPoint) -> InstalledTracker:
         return InstalledTracker(point.name, origin, _licence(point), "", str(error))
     said = getattr(found, "licence", None)
     summary = (getdoc(found) or "").partition("\n")[0]
-    try:
-        problem = _missing(point.name, found)
-    except (TypeError, ValueError) as error:
-        problem = f"tracker '{point.name}' says in requires what is no package: {' '.join(str(error).split())}"
-    return InstalledTracker(point.name, origin, said if isinstance(said, str) else _licence(point), summary, problem)
+    licence = said if isinstance(said, str) else _licence(point)
+    return InstalledTracker(point.name, origin, licence, summary, _missing(point.name, found))

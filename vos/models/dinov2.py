@@ -60,7 +60,7 @@ class DinoV2:
 
     @classmethod
     def load(cls, name: str, checkpoint: Path, device: torch.device, encoding: Encoding | None = None) -> DinoV2:
-        """Load an official checkpoint (`dinov2_*_pretrain.pth`).
+        """Load an official checkpoint (`dinov2_*_pretrain.pth`), to be run as `encoding` says.
 
         Raises:
             SettingsError: an unknown name.

@@ -109,23 +109,24 @@ class SavedResults:
         for position, record in enumerate(self._records):
             frame = Frame(record.index, black, record.time, record.name)
             if frames is not None:
-                found = next(frames, None)
-                if found is None or found.index != record.index:
-                    raise OutputError(
-                        f"{self.folder}: its frame {record.index} is not in the source; give the right one"
-                    )
-                if found.size != self.clip.size:
-                    here, there = (f"{w}x{h}" for h, w in (self.clip.size, found.size))
-                    raise OutputError(f"{self.folder}: its masks are {here}, but the source is {there}")
-                then, now = record.time, found.time
-                if then is not None and now is not None and abs(then - now) * self.clip.rate > Fraction(1, 2):
-                    raise OutputError(
-                        f"{self.folder}: its frame {record.index} is at {float(then):.3f} s, but that of the source at "
-                        f"{float(now):.3f} s; give the right one"
-                    )
-                self.others += record.print not in (None, print_of(found))
-                frame = found
+                frame = self._shown(record, next(frames, None))
+                self.others += record.print not in (None, print_of(frame))
             yield self._result(frame, record, position)
+
+    def _shown(self, record: _Record, found: Frame | None) -> Frame:
+        """The source's frame of a record, if it can be that; OutputError if not."""
+        if found is None or found.index != record.index:
+            raise OutputError(f"{self.folder}: its frame {record.index} is not in the source; give the right one")
+        if found.size != self.clip.size:
+            here, there = (f"{w}x{h}" for h, w in (self.clip.size, found.size))
+            raise OutputError(f"{self.folder}: its masks are {here}, but the source is {there}")
+        then, now = record.time, found.time
+        if then is not None and now is not None and abs(then - now) * self.clip.rate > Fraction(1, 2):
+            raise OutputError(
+                f"{self.folder}: its frame {record.index} is at {float(then):.3f} s, but that of the source at "
+                f"{float(now):.3f} s; give the right one"
+            )
+        return found
 
     def _result(self, frame: Frame, record: _Record, position: int) -> FrameResult:
         path = self.folder / KINDS["masks"].target.name / f"{frame.index:05d}.png"

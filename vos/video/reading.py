@@ -86,23 +86,16 @@ class Reading:
     max_size: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("start", "end"):
-            moment = getattr(self, name)
-            if not isinstance(moment, Fraction) and (number := _whole(moment)) is not None:
-                object.__setattr__(self, name, number)
-            elif not isinstance(moment, Fraction) and (moment is not None or name == "start"):
-                raise SettingsError(f"{name} must be a frame's number or a Fraction of seconds, got {moment!r}")
+        object.__setattr__(self, "start", _moment(self.start, "start"))
+        object.__setattr__(self, "end", None if self.end is None else _moment(self.end, "end"))
+        object.__setattr__(self, "every", _count(self.every, "every", 1))
+        size = None if self.max_size is None else _count(self.max_size, "max_size", _SMALLEST)
+        object.__setattr__(self, "max_size", size)
         if self.start < 0 or (self.end is not None and self.end < 0):
             raise SettingsError(f"start and end must be 0 or more, got {self.start} and {self.end}")
         comparable = self.end is not None and isinstance(self.start, int) == isinstance(self.end, int)
         if comparable and self.end is not None and self.end < self.start:
             raise SettingsError(f"there is nothing {self.span}; the end must not lie before the start")
-        for name, least in (("every", 1), ("max_size", _SMALLEST)):
-            given = getattr(self, name)
-            number = _whole(given)
-            if (number is None or number < least) and not (given is None and name == "max_size"):
-                raise SettingsError(f"{name} must be {least} or more, a whole number, got {given}")
-            object.__setattr__(self, name, number)
         if self.reader not in READERS:
             raise SettingsError(f"unknown reader {self.reader!r}; there are {', '.join(READERS)}")
 
@@ -158,6 +151,20 @@ def _whole(value: object) -> int | None:
         return None if isinstance(value, bool) else index(value)  # type: ignore[arg-type]
     except TypeError:
         return None
+
+
+def _moment(value: object, name: str) -> Moment:
+    moment = value if isinstance(value, Fraction) else _whole(value)
+    if moment is None:
+        raise SettingsError(f"{name} must be a frame's number or a Fraction of seconds, got {value!r}")
+    return moment
+
+
+def _count(value: object, name: str, least: int) -> int:
+    number = _whole(value)
+    if number is None or number < least:
+        raise SettingsError(f"{name} must be {least} or more, a whole number, got {value}")
+    return number
 
 
 def _named(moment: Moment) -> str:
