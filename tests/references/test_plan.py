@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vos.errors import ReferenceInputError
-from vos.references import BoxPrompt, Click, MaskReference, Reference, ReferencePlan
+from vos.references import BoxPrompt, Click, MaskReference, Reference, ReferencePlan, as_references
 
 SIZE = (40, 60)
 
@@ -200,10 +200,11 @@ def test_an_index_map_that_is_known_to_be_one_stays() -> None:
 
 def test_masks_are_copied() -> None:
     buffer = np.array([[0, 1]], np.uint8)
-    mask = MaskReference(0, buffer)
+    masks = [MaskReference(0, buffer), *as_references(buffer), MaskReference(0, buffer, understood=True)]
     buffer[:] = 0
-    assert mask.ids == (1,)
-    assert not mask.mask.flags.writeable
+    for mask in masks:
+        assert mask.ids == (1,)
+        assert not mask.mask.flags.writeable
 
 
 def test_a_plan_can_be_sent_to_another_process() -> None:

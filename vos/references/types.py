@@ -52,12 +52,13 @@ class MaskReference:
                 found = understand_image(self.mask) if isinstance(self.mask, Image.Image) else understand(self.mask)
             except ReferenceInputError as error:
                 raise ReferenceInputError(f"{self.source}: {error}") from None
-            own = found.index_map.copy()
-            own.flags.writeable = False
-            object.__setattr__(self, "mask", own)
+            object.__setattr__(self, "mask", found.index_map)
             object.__setattr__(self, "notes", (*self.notes, *found.notes))
             object.__setattr__(self, "understood", True)
-        if not self.mask.any():
+        own = self.mask.copy()
+        own.flags.writeable = False
+        object.__setattr__(self, "mask", own)
+        if not own.any():
             raise ReferenceInputError(f"{self.source}: all background: there is no object in it (every pixel is 0)")
 
     @property
