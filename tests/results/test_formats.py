@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -24,6 +24,7 @@ from vos.errors import OutputError, SettingsError
 from vos.results import KINDS, ResultWriter, Run, Summary, files, matte
 from vos.results.measure import COLUMNS, perimeter
 from vos.results.polygons import polygons_of
+from vos.results.yolo import outline_of
 from vos.results.yuv import bt709
 from vos.types import OPAQUE, FrameResult
 from vos.video import Source, open_source
@@ -34,7 +35,7 @@ RESULTS = soft_results(COUNT)
 
 @pytest.fixture
 def source() -> Iterator[Source]:
-    with open_source([RESULTS[0].frame.image], rate_if_unclocked=Fraction(24)) as opened:
+    with open_source([RESULTS[0].frame.image]) as opened:
         yield opened
 
 
@@ -174,7 +175,7 @@ def test_coco_reads_its_file(tmp_path: Path, source: Source) -> None:
     write(tmp_path, source, "coco")
     coco = COCO(str(tmp_path / "coco.json"))
     assert sorted(coco.getCatIds()) == sorted(IDS)
-    assert [coco.imgs[k]["file_name"] for k in sorted(coco.imgs)] == [f"{k:05d}.png" for k in range(COUNT)]
+    assert [coco.imgs[k]["file_name"] for k in sorted(coco.imgs)] == [f"{k:05d}.jpg" for k in range(COUNT)]
     for result in RESULTS:
         found = {a["category_id"]: a for a in coco.loadAnns(coco.getAnnIds(imgIds=result.frame.index))}
         assert set(found) == {i for i in IDS if layer(result, i).any()}
@@ -195,7 +196,7 @@ def test_youtube_vos(tmp_path: Path, source: Source, ids: tuple[int, ...]) -> No
     read = json.loads((tmp_path / "youtube.json").read_text())
     (video,) = read["videos"]
     assert (video["width"], video["height"], video["length"]) == (64, 48, COUNT)
-    assert video["file_names"] == [f"{k:05d}.png" for k in range(COUNT)]
+    assert video["file_names"] == [f"{k:05d}.jpg" for k in range(COUNT)]
     assert [a["category_id"] for a in read["annotations"]] == list(IDS)
     for annotation in read["annotations"]:
         assert annotation["video_id"] == video["id"]
@@ -272,6 +273,61 @@ def test_polygons_by_hand() -> None:
     assert sorted(outer) == [[-0.5, -0.5], [-0.5, 2.5], [3.5, -0.5], [3.5, 2.5]]
     assert sorted(hole) == [[0.5, 0.5], [0.5, 1.5], [2.5, 0.5], [2.5, 1.5]]
     assert len(polygons_of(np.eye(2, dtype=bool))) == 2
+
+
+@settings(max_examples=300, deadline=None)
+@given(arrays.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))))
+def test_an_outline_is_the_mask(mask: np.ndarray) -> None:
+    assert np.array_equal(inside(outline_of(mask), mask.shape), mask)
+
+
+def test_an_outline_has_fewer_corners_than_steps() -> None:
+    ys, xs = np.mgrid[:200, :300]
+    ring = ((xs - 150) ** 2 + (ys - 100) ** 2 < 80**2) & ((xs - 150) ** 2 + (ys - 100) ** 2 > 40**2)
+    mask = ring | ((xs < 20) & (ys < 20))
+    outline = outline_of(mask)
+    assert np.array_equal(inside(outline, mask.shape), mask)
+    assert len(outline) < 0.7 * sum(len(ring) for rings in polygons_of(mask) for ring in rings)
+
+
+def inside(outline: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Pixels whose centres are inside by the even-odd rule."""
+    mask = np.zeros(shape, bool)
+    ys, xs = np.mgrid[: shape[0], : shape[1]]
+    for one, other in zip(outline, np.roll(outline, -1, axis=0), strict=True):
+        (x0, y0), (x1, y1) = sorted([tuple(one), tuple(other)], key=lambda corner: corner[1])
+        if y0 != y1:
+            mask ^= (ys >= y0) & (ys < y1) & (xs > x0 + (ys - y0) * (x1 - x0) / (y1 - y0))
+    return mask
+
+
+@pytest.mark.parametrize("ids", [IDS, ()], ids=["announced", "not announced"])
+def test_yolo(tmp_path: Path, source: Source, ids: tuple[int, ...]) -> None:
+    write(tmp_path, source, "yolo", ids=ids)
+    about = yaml.safe_load((tmp_path / "yolo/data.yaml").read_text())
+    assert about == {"train": "images", "val": "images", "names": {k: f"object {i}" for k, i in enumerate(IDS)}}
+    height, width = RESULTS[0].frame.size
+    for result in RESULTS:
+        number = f"{result.frame.index:05d}"
+        with Image.open(tmp_path / f"yolo/images/{number}.jpg") as picture:
+            assert np.abs(np.asarray(picture).astype(int) - result.frame.image).mean() < 4  # of noise
+        found = {}
+        for line in (tmp_path / f"yolo/labels/{number}.txt").read_text().splitlines():
+            number, *shares = line.split()
+            corners = np.array(shares, float).reshape(-1, 2)
+            assert corners.min() >= 0 and corners.max() <= 1
+            found[IDS[int(number)]] = inside(corners * (width, height) - 0.5, (height, width))
+        for i in IDS:
+            assert np.array_equal(found.get(i, np.zeros((height, width), bool)), layer(result, i))
+
+
+def test_pictures(tmp_path: Path, source: Source) -> None:
+    write(tmp_path, source, "images", "coco")
+    names = [image["file_name"] for image in json.loads((tmp_path / "coco.json").read_text())["images"]]
+    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == names
+    for name, result in zip(names, RESULTS, strict=True):
+        with Image.open(tmp_path / "images" / name) as picture:
+            assert np.abs(np.asarray(picture).astype(int) - result.frame.image).mean() < 4  # of noise
 
 
 def test_measurements(tmp_path: Path, source: Source) -> None:

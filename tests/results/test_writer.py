@@ -37,7 +37,7 @@ CLIP = SavedClip("clip", Fraction(24), (48, 64), 3)
 
 @pytest.fixture
 def source() -> Iterator[Source]:
-    with open_source([np.full((48, 64, 3), 128, np.uint8)], rate_if_unclocked=Fraction(24)) as opened:
+    with open_source([np.full((48, 64, 3), 128, np.uint8)]) as opened:
         yield opened
 
 

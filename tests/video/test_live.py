@@ -199,7 +199,7 @@ def camera(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_slow_reader_gets_the_newest_frames_of_a_camera(camera: str) -> None:
     opened = opening.open_camera(camera, "cam:0")
-    with LiveSource(opened, rate_if_unclocked=Fraction(24), reading=Reading(end=Fraction(1))) as source:
+    with LiveSource(opened, reading=Reading(end=Fraction(1))) as source:
         assert source.size == (64, 96)
         time.sleep(0.5)  # A model is loaded meanwhile.
         began = time.monotonic()

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.video.clips import encode, number_of, numbered
 from vos.errors import SettingsError, SourceError
-from vos.video import Reading, open_source, parse_moment
+from vos.video import Reading, open_source, parse_moment, parse_rate
 from vos.video.reading import Moment, moment_text
 
 
@@ -121,12 +121,43 @@ def test_descriptions(video: Path) -> None:
         assert source.describe().endswith(", about 4 frames, every 13th frame")
 
 
+@pytest.mark.parametrize("kind", ["folder", "pages", "arrays"])
+def test_pictures_have_times_where_their_rate_is_given(tmp_path: Path, kind: str) -> None:
+    pictures = [Image.new("RGB", (8, 6), (i, i, i)) for i in range(6)]
+    if kind == "pages":
+        pictures[0].save(tmp_path / "stack.tif", save_all=True, append_images=pictures[1:])
+    for i, picture in enumerate(pictures):
+        picture.save(tmp_path / f"{i}.png")
+    given = {"folder": str(tmp_path / "*.png"), "pages": tmp_path / "stack.tif", "arrays": pictures}[kind]
+    with open_source(given, reading=Reading(start=Fraction("0.2"), every=2, rate=10)) as source:  # type: ignore[arg-type]
+        assert (source.rate, source.time_base) == (5, Fraction(1, 10))
+        assert [(frame.index, frame.time) for frame in source] == [(2, Fraction(1, 5)), (4, Fraction(2, 5))]
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("10", 10), ("29.97", Fraction(2997, 100)), ("30000/1001", Fraction(30000, 1001)), (".5", 0.5)]
+)
+def test_rates(text: str, rate: Fraction) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "x", "-3", "0", "1/0", "0/1", "1e5", "1/2/3", "1000000", "1/100000", "9" * 40])
+def test_what_is_no_rate(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"is no rate; write frames per second|rate must be a number of frames"):
+        parse_rate(text)
+
+
+def test_a_video_has_times_of_its_own(video: Path) -> None:
+    with pytest.raises(SourceError, match=r"clip\.mp4: a video has times of its own; leave out --fps"):
+        open_source(video, reading=Reading(rate=Fraction(10)))
+
+
 def test_refusals(video: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceError) as caught:
         open_source(video, reading=Reading(start=Fraction(90)))
     assert str(caught.value) == "clip.mp4: there is no frame to read from 90s: it ends with frame 39"
     Image.new("RGB", (8, 6)).save(tmp_path / "a.png")
-    with pytest.raises(SourceError, match="images have no times; give the start and the end as numbers of frames"):
+    with pytest.raises(SourceError, match=r"images have no times; give their rate \(--fps\), or the start and"):
         open_source(tmp_path, reading=Reading(end=Fraction(1)))
     with pytest.raises(SettingsError, match="every must be 1 or more, a whole number, got 0"):
         Reading(every=0)
@@ -136,6 +167,9 @@ def test_refusals(video: Path, tmp_path: Path) -> None:
     for wrong in ({"start": None}, {"every": None}, {"every": True}, {"every": 1.5}, {"max_size": 99.0}):
         with pytest.raises(SettingsError, match=r"must be a frame's number|a whole number"):
             Reading(**wrong)  # type: ignore[arg-type]
+    for rate in (0, -1, 1e9, 1e-9, float("nan"), True, "10", "1e999999999"):
+        with pytest.raises(SettingsError, match="rate must be a number of frames per second"):
+            Reading(rate=rate)  # type: ignore[arg-type]
     assert Reading(start=np.int64(3), every=np.uint8(2), max_size=np.int32(64)) == Reading(3, None, 2, max_size=64)
     with pytest.raises(SettingsError, match="unknown reader 'x'; there are pyav, decord"):
         Reading(reader="x")

@@ -291,8 +291,8 @@ def test_folder_in_natural_order(tmp_path: Path) -> None:
         Image.new("RGB", (8, 6), (100 * value,) * 3).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not an image")
     (tmp_path / "._img1.png").write_bytes(b"hidden")
-    with open_source(tmp_path, rate_if_unclocked=Fraction(10)) as source:
-        assert source.describe() == f"{tmp_path.name}: 8x6, 10 fps, 3 frames"
+    with open_source(tmp_path) as source:
+        assert source.describe() == f"{tmp_path.name}: 8x6, 24 fps, 3 frames"
         assert source.frame_count_exact
         frames = list(source)
     assert [f.name for f in frames] == ["img1.png", "img2.JPG", "img10.png"]
@@ -354,8 +354,8 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
 
 def test_arrays() -> None:
     arrays = noise(2)
-    with open_source(arrays, rate_if_unclocked=Fraction(30)) as source:
-        assert source.describe() == "frames: 96x64, 30 fps, 2 frames"
+    with open_source(arrays) as source:
+        assert source.describe() == "frames: 96x64, 24 fps, 2 frames"
         assert all(np.array_equal(f.image, a) for f, a in zip(source, arrays, strict=True))
     with open_source(a for a in arrays) as source:
         assert source.describe() == "frames: 96x64, 24 fps"

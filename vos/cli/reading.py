@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from vos.cli.report import tell
 from vos.errors import SettingsError
 from vos.results.sound import why_silent
-from vos.video import Reading, Source, parse_moment
+from vos.video import Reading, Source, parse_moment, parse_rate
+
+T = TypeVar("T")
 
 _EVERY_SECONDS = 10.0
 _CUTS_SHOWN = 10
 
 
 def reading_of(
-    start: str | None, end: str | None, every: int, max_size: int | None, *, autorotate: bool, reader: str
+    start: str | None,
+    end: str | None,
+    every: int,
+    max_size: int | None,
+    fps: str | None,
+    *,
+    autorotate: bool,
+    reader: str,
 ) -> Reading:
     """What the options ask for; SettingsError."""
-    moments = []
-    for name, text in (("--start", start), ("--end", end)):
-        try:
-            moments.append(None if text is None else parse_moment(text))
-        except SettingsError as error:
-            raise SettingsError(f"{name}: {error}") from None
-    return Reading(moments[0] or 0, moments[1], every, autorotate, reader, max_size)
+    first, last = _parsed("--start", start, parse_moment), _parsed("--end", end, parse_moment)
+    return Reading(first or 0, last, every, autorotate, reader, max_size, _parsed("--fps", fps, parse_rate))
+
+
+def _parsed(option: str, text: str | None, parse: Callable[[str], T]) -> T | None:
+    try:
+        return None if text is None else parse(text)
+    except SettingsError as error:
+        raise SettingsError(f"{option}: {error}") from None
 
 
 def notes(source: Source, save: Sequence[str]) -> list[str]:

@@ -68,6 +68,9 @@ def track(
     ),
     end: str | None = typer.Option(None, "--end", metavar="WHEN", help="Last frame to track, as --start."),
     every: int = typer.Option(1, "--every", metavar="N", help="Track every Nth frame."),
+    fps: str | None = typer.Option(
+        None, "--fps", metavar="RATE", help="Of images: pictures per second, such as 10, 30000/1001 or 1/60."
+    ),
     both_ways: bool = typer.Option(
         False, "--both-ways", help="Track objects backwards too, to the frames before their first reference."
     ),
@@ -107,7 +110,7 @@ def track(
         resume,
         keep_every,
         quiet,
-        reading=reading_of(start, end, every, max_size, autorotate=autorotate, reader=reader),
+        reading=reading_of(start, end, every, max_size, fps, autorotate=autorotate, reader=reader),
         both_ways=both_ways,
     )
     session = Session(settings, preset)

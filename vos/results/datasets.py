@@ -11,7 +11,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from vos.results.files import Reserve, TextPart
-from vos.results.sinks import Run, every_id
+from vos.results.sinks import Run, every_id, picture_name
 from vos.results.summary import Summary
 from vos.results.track import dump
 from vos.types import Frame, FrameResult, ObjectResult
@@ -153,5 +153,5 @@ def _categories(ids: set[int]) -> list[dict[str, Any]]:
 
 
 def _file_name(frame: Frame) -> str:
-    """An image's own name; for a video, the name that its frame would have as an image."""
-    return frame.name if Path(frame.name).suffix else f"{frame.index:05d}.png"
+    """An image's own name; that of a video's frame among the pictures that are written."""
+    return frame.name if Path(frame.name).suffix else picture_name(frame)

@@ -35,7 +35,7 @@ class Target:
             return [file for file in found if file.is_file()]
         if not path.is_dir():
             return []
-        pattern = re.compile(self.own + re.escape(suffix))
+        pattern = re.compile(f"(?:{self.own}){re.escape(suffix)}")
         return [found for found in path.rglob("*") if pattern.fullmatch(found.relative_to(path).as_posix())]
 
     def check(self, out: Path) -> None:

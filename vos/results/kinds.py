@@ -16,8 +16,9 @@ from vos.results.matte import ProresSink, check_prores
 from vos.results.measure import MeasurementSink
 from vos.results.movie import OverlaySink, check_overlay
 from vos.results.polygons import PolygonSink
-from vos.results.sinks import AlphaSink, CutoutSink, MaskSink, Run, Sink
+from vos.results.sinks import AlphaSink, CutoutSink, MaskSink, PictureSink, Run, Sink
 from vos.results.track import TRACK_FILE, TrackSink
+from vos.results.yolo import YoloSink
 
 if TYPE_CHECKING:
     from vos.video.source import Source
@@ -70,8 +71,16 @@ _ALL = (
         needs_soft=True,
         check=check_prores,
     ),
+    Kind("images", Target("images", r"\d{5,}\.jpg"), PictureSink, pixels=True),
     Kind("coco", Target("coco.json"), CocoSink, takes_soft=True),
     Kind("youtube", Target("youtube.json"), YoutubeSink, takes_soft=True),
+    Kind(
+        "yolo",
+        Target("yolo", r"images/\d{5,}\.jpg|labels/\d{5,}\.txt|data\.yaml"),
+        YoloSink,
+        pixels=True,
+        takes_soft=True,
+    ),
     Kind("npz", Target("masks.npz"), ArraySink, takes_soft=True),
     Kind("polygons", Target("polygons.json"), PolygonSink, takes_soft=True),
     Kind("csv", Target("measurements.csv"), MeasurementSink),

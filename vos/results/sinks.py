@@ -94,8 +94,8 @@ class Run:
         return f"{int(self.first_number) + position:0{len(self.first_number)}d}"
 
 
-class ImageFolder:
-    """A folder of images, each whole as soon as it is there. A run without a whole frame leaves no trace of its own."""
+class FileFolder:
+    """A folder of files, each whole as soon as it is there. A run without a whole frame leaves no trace of its own."""
 
     def __init__(self, path: Path, reserve: Reserve) -> None:
         self.path = path
@@ -106,21 +106,19 @@ class ImageFolder:
         self._folder(path)
 
     def begin(self) -> int:
-        """A new frame's images follow; how many frames came before it."""
+        """A new frame's files follow; how many frames came before it."""
         self._latest = []
         self._position += 1
         return self._position
 
-    def save(self, name: str, image: Image.Image) -> None:
-        """Write an image as PNG; OSError."""
+    def save(self, name: str, data: bytes) -> None:
+        """Write a file; OSError."""
         path = self.path / name
         self._folder(path.parent)
         there = path.exists()  # a run that was interrupted wrote it
-        encoded = BytesIO()
-        image.save(encoded, "PNG")
         file = PartFile(path, self._reserve)
         try:
-            file.write(encoded.getvalue())
+            file.write(data)
             file.publish()
         except BaseException:
             file.discard()
@@ -144,7 +142,7 @@ class ImageFolder:
             self._made.append(path)
 
 
-class MaskSink(ImageFolder):
+class MaskSink(FileFolder):
     """A folder of indexed PNG with the DAVIS palette, each named after its frame's index: 00000.png."""
 
     def __init__(self, path: Path, reserve: Reserve, run: Run) -> None:
@@ -155,10 +153,21 @@ class MaskSink(ImageFolder):
         self.begin()
         image = Image.fromarray(result.index_map)
         image.putpalette(self._palette)
-        self.save(f"{result.frame.index:05d}.png", image)
+        self.save(f"{result.frame.index:05d}.png", png(image))
 
 
-class AlphaSink(ImageFolder):
+class PictureSink(FileFolder):
+    """The frames as they were tracked, JPEG, named as data sets name those of a video: 00000.jpg."""
+
+    def __init__(self, path: Path, reserve: Reserve, run: Run) -> None:
+        super().__init__(path, reserve)
+
+    def write(self, result: FrameResult) -> None:
+        self.begin()
+        self.save(picture_name(result.frame), jpeg(result.frame.image))
+
+
+class AlphaSink(FileFolder):
     """Soft masks as grey PNG of `bits` 8 or 16, a folder per object: 1/00000.png. At least half is the object."""
 
     def __init__(self, path: Path, reserve: Reserve, run: Run, *, bits: int = 16) -> None:
@@ -170,10 +179,10 @@ class AlphaSink(ImageFolder):
         for object_id in every_id(self._run, result):
             alpha = alpha_of(result, object_id)
             image = alpha if self._bits == 16 else (alpha >> 8).astype(np.uint8)
-            self.save(f"{object_id}/{number}.png", Image.fromarray(image))
+            self.save(f"{object_id}/{number}.png", png(Image.fromarray(image)))
 
 
-class CutoutSink(ImageFolder):
+class CutoutSink(FileFolder):
     """Each object on a transparent ground: RGBA PNG, 8 bits, straight alpha, a folder per object: 1/00000.png."""
 
     def __init__(self, path: Path, reserve: Reserve, run: Run) -> None:
@@ -185,7 +194,25 @@ class CutoutSink(ImageFolder):
         for object_id in every_id(self._run, result):
             alpha = (alpha_of(result, object_id) >> 8).astype(np.uint8)
             colours = np.where(alpha[..., None] > 0, result.frame.image, 0)
-            self.save(f"{object_id}/{number}.png", Image.fromarray(np.dstack([colours, alpha])))
+            self.save(f"{object_id}/{number}.png", png(Image.fromarray(np.dstack([colours, alpha]))))
+
+
+def picture_name(frame: Frame) -> str:
+    """What a frame is called where it is written as an image."""
+    return f"{frame.index:05d}.jpg"
+
+
+def png(image: Image.Image) -> bytes:
+    encoded = BytesIO()
+    image.save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+def jpeg(image: np.ndarray) -> bytes:
+    """uint8 (H, W, 3) RGB, with all of its colour and little loss."""
+    encoded = BytesIO()
+    Image.fromarray(image).save(encoded, "JPEG", quality=95, subsampling=0)
+    return encoded.getvalue()
 
 
 def every_id(run: Run, result: FrameResult) -> list[int]:

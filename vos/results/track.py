@@ -20,7 +20,7 @@ from vos.results.record import print_of
 from vos.results.sinks import Clip, Run
 from vos.results.summary import Summary
 from vos.types import FrameResult, ObjectResult
-from vos.video.reading import Reading, moment_text, parse_moment
+from vos.video.reading import Reading, moment_text, parse_moment, parse_rate
 
 FORMAT, VERSION = "vos-track", 1
 TRACK_FILE = "track.json"
@@ -150,6 +150,7 @@ def as_record(source: str, reading: Reading) -> dict[str, Any]:
             "autorotate": reading.autorotate,
             "reader": reading.reader,
             "max_size": reading.max_size,
+            "rate": None if reading.rate is None else str(reading.rate),
         },
     }
 
@@ -160,6 +161,8 @@ def reading_of_record(record: Mapping[str, Any]) -> Reading:
     for name in ("start", "end"):
         if values.get(name) is not None:
             values[name] = parse_moment(values[name])
+    if values.get("rate") is not None:
+        values["rate"] = parse_rate(values["rate"])
     return Reading(**values)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vos.video.container import count_packets
 from vos.video.open import open_source
 from vos.video.prefetch import prefetch
-from vos.video.reading import READERS, Reading, parse_moment
+from vos.video.reading import READERS, Reading, parse_moment, parse_rate
 from vos.video.source import Source
 
-__all__ = ["READERS", "Reading", "Source", "count_packets", "open_source", "parse_moment", "prefetch"]
+__all__ = ["READERS", "Reading", "Source", "count_packets", "open_source", "parse_moment", "parse_rate", "prefetch"]

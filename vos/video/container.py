@@ -21,7 +21,7 @@ from vos.errors import SourceError
 from vos.video.declared import missing_bytes
 from vos.video.opening import PIPE_ADVICE, Opened, open_file
 from vos.video.pyav import exact
-from vos.video.reading import Pending, Reading
+from vos.video.reading import RATE_IF_UNCLOCKED, Pending, Reading
 from vos.video.source import Source
 
 # Many a file ends without an error where it was cut. It counts as cut when it ends earlier than it says, by more than
@@ -46,12 +46,12 @@ class VideoSource(Source):
     SourceError follows at the end.
     """
 
-    def __init__(self, opened: Opened, *, rate_if_unclocked: Fraction, reading: Reading) -> None:
+    def __init__(self, opened: Opened, *, reading: Reading) -> None:
         self._opened = opened
         self._container, self._video = opened.container, opened.video
         video = self._video
         video.thread_type = "AUTO"
-        rate = exact(video.average_rate or video.guessed_rate or video.base_rate) or rate_if_unclocked
+        rate = exact(video.average_rate or video.guessed_rate or video.base_rate) or RATE_IF_UNCLOCKED
         self._unit = exact(video.time_base) or 1 / rate
         self._video_end = self._file_end = Fraction(0)  # of the packets read, seconds on the file's clock
         self._damage = _Damage()

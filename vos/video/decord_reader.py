@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 
 from vos.errors import SourceError
 from vos.video.container import StampReader, stamps
-from vos.video.reading import Pending, Reading
+from vos.video.reading import RATE_IF_UNCLOCKED, Pending, Reading
 from vos.video.source import Source
 
 _SAID = re.compile(r"(?:\[[\d:]+\] \S+:\d+: )?(\S.*?)(?:\. |\n|$)")
@@ -29,7 +28,7 @@ class DecordSource(Source):
         SourceError: decord is not installed, or cannot open the file.
     """
 
-    def __init__(self, path: Path, *, rate_if_unclocked: Fraction, reading: Reading) -> None:
+    def __init__(self, path: Path, *, reading: Reading) -> None:
         decord = _installed()
         # First, since decord prints lines of its own about what it cannot open.
         self._stamps = stamps(path)
@@ -41,7 +40,7 @@ class DecordSource(Source):
             )
         super().__init__(
             path.name,
-            rate=self._stamps.rate or rate_if_unclocked,
+            rate=self._stamps.rate or RATE_IF_UNCLOCKED,
             frame_count=len(self._stamps.all),
             frame_count_exact=True,
             time_base=self._stamps.unit,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager, suppress
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vos.errors import SourceError
-from vos.video.reading import Pending, Reading
+from vos.video.reading import RATE_IF_UNCLOCKED, Pending, Reading
 from vos.video.source import Source
 
 # Pillow's formats that may hold several pictures which are frames.
@@ -86,21 +85,39 @@ def _bits(white: int) -> list[str]:
     return [f"{_NARROWER[white]} of 16 bits"] if white in _NARROWER else []
 
 
-class ImageSource(Source):
-    """Image files, in the order given; their frames have no time."""
+class StillSource(Source):
+    """Pictures one by one: they have a time only where the reading says at which rate they were taken."""
 
-    def __init__(self, paths: Sequence[Path], *, name: str, rate: Fraction, origin: Path, reading: Reading) -> None:
-        self._paths = tuple(paths)
+    clocked = False
+
+    def __init__(self, name: str, *, count: int | None, origin: Path | None = None, reading: Reading) -> None:
         super().__init__(
-            name, rate=rate, frame_count=len(paths), frame_count_exact=True, origin=origin, reading=reading
+            name,
+            rate=reading.rate or RATE_IF_UNCLOCKED,
+            frame_count=count,
+            frame_count_exact=count is not None,
+            time_base=1 / reading.rate if reading.rate else None,
+            origin=origin,
+            reading=reading,
         )
+
+    def _pending(self, index: int, image: Callable[[], np.ndarray], name: str) -> Pending:
+        return Pending(index, image, index / self.reading.rate if self.reading.rate else None, name)
+
+
+class ImageSource(StillSource):
+    """Image files, in the order given."""
+
+    def __init__(self, paths: Sequence[Path], *, name: str, origin: Path, reading: Reading) -> None:
+        self._paths = tuple(paths)
+        super().__init__(name, count=len(paths), origin=origin, reading=reading)
 
     def _read(self) -> Generator[Pending, None, None]:
         white = _white_of(len(self._paths), self._largest)
         self._traits += _bits(white)
         for index, path in enumerate(self._paths):
             image = partial(read_image, path, upright=self.reading.autorotate, white=white)
-            yield Pending(index, image, time=None, name=path.name)
+            yield self._pending(index, image, path.name)
 
     def _largest(self, index: int) -> int:
         with _readable(f"{self._paths[index]}"), Image.open(self._paths[index]) as opened:
@@ -131,12 +148,12 @@ def _first_page(opened: Image.Image) -> int:
     return int(getattr(opened, "default_image", False))
 
 
-class PagesSource(Source):
-    """The pictures in one image file (see `count_pages`); they have no time."""
+class PagesSource(StillSource):
+    """The pictures in one image file; see `count_pages`."""
 
-    def __init__(self, path: Path, count: int, *, rate: Fraction, reading: Reading) -> None:
+    def __init__(self, path: Path, count: int, *, reading: Reading) -> None:
         self._path, self._count = path, count
-        super().__init__(path.name, rate=rate, frame_count=count, frame_count_exact=True, origin=path, reading=reading)
+        super().__init__(path.name, count=count, origin=path, reading=reading)
 
     def _read(self) -> Generator[Pending, None, None]:
         with Image.open(self._path) as opened:
@@ -144,7 +161,7 @@ class PagesSource(Source):
             white = _white_of(self._count, lambda index: self._largest(opened, first + index))
             self._traits += _bits(white)
             for index in range(self._count):
-                yield Pending(index, partial(self._page, opened, first + index, white), time=None, name=str(index))
+                yield self._pending(index, partial(self._page, opened, first + index, white), str(index))
 
     def _largest(self, opened: Image.Image, page: int) -> int:
         with _readable(f"{self._path}: picture {page}"):
@@ -158,25 +175,23 @@ class PagesSource(Source):
             return _rgb(ImageOps.exif_transpose(opened) if self.reading.autorotate else opened, name, white)
 
 
-class ArraySource(Source):
-    """Any iterable of uint8 (H, W, 3) RGB arrays or Pillow images; its frames have no time.
+class ArraySource(StillSource):
+    """Any iterable of uint8 (H, W, 3) RGB arrays or Pillow images.
 
     Arrays are copied, since who makes them may use one for all frames, which are read ahead; images become RGB as
     `read_image` makes it, but are not turned. What is iterated over is closed in the end if it has a `close`, as
     generators do.
     """
 
-    def __init__(
-        self, arrays: Iterable[np.ndarray | Image.Image], *, name: str, rate: Fraction, reading: Reading
-    ) -> None:
+    def __init__(self, arrays: Iterable[np.ndarray | Image.Image], *, name: str, reading: Reading) -> None:
         self._arrays = iter(arrays)
         count = len(arrays) if isinstance(arrays, Sized) else None
-        super().__init__(name, rate=rate, frame_count=count, frame_count_exact=count is not None, reading=reading)
+        super().__init__(name, count=count, reading=reading)
         self.foreign = count is None
 
     def _read(self) -> Generator[Pending, None, None]:
         for index, item in enumerate(self._arrays):
-            yield Pending(index, partial(self._checked, index, item), time=None, name=str(index))
+            yield self._pending(index, partial(self._checked, index, item), str(index))
 
     def _checked(self, index: int, item: object) -> np.ndarray:
         array = _rgb(item, f"{self.name}: frame {index}") if isinstance(item, Image.Image) else item

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil, floor, isfinite
+from numbers import Rational
 from operator import index
 
 import numpy as np
@@ -18,9 +19,13 @@ Moment = int | Fraction
 
 _SMALLEST = 32
 READERS = ("pyav", "decord")
+# Frames per second of what has no clock.
+RATE_IF_UNCLOCKED = Fraction(24)
+_FASTEST, _SLOWEST = 100_000, 86_400
 
 _FRAME = re.compile(r"\d{1,9}", re.ASCII)
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})s", re.ASCII)
+_RATE = re.compile(r"(\d{1,32}(?:\.\d{0,32})?|\.\d{1,32})(?:/(\d{1,32}))?", re.ASCII)
 _CLOCK = re.compile(r"(?:(\d{1,4}):)?(\d{1,4}):(\d{1,2}(?:\.\d{0,9})?)", re.ASCII)
 
 
@@ -39,6 +44,18 @@ def parse_moment(text: str) -> Moment:
         hours, minutes, seconds = match.groups()
         return Fraction(int(hours or 0) * 3600 + int(minutes) * 60) + Fraction(seconds)
     raise SettingsError(f"{text!r} is neither a frame nor a time; write 300 (a frame), 12.5s, 1:02.5 or 1:00:02.5")
+
+
+def parse_rate(text: str) -> Fraction:
+    """Reads frames per second: "10", "29.97", "30000/1001", "1/300".
+
+    Raises:
+        SettingsError: another form, or a rate that `Reading` refuses.
+    """
+    match = _RATE.fullmatch(text.strip())
+    if match is None or int(match[2] or 1) == 0:
+        raise SettingsError(f"{text!r} is no rate; write frames per second, such as 10, 29.97, 30000/1001 or 1/300")
+    return _rate(Fraction(match[1]) / int(match[2] or 1))
 
 
 def moment_text(moment: Moment) -> str:
@@ -72,10 +89,12 @@ class Reading:
         reader: of video files: "pyav", or "decord" where that is installed.
         max_size: of the picture's longer side, pixels, as trackers see it; frames and results keep their own size. See
             `vos.reduced`.
+        rate: frames per second of images and arrays, which then have times; None leaves them without. Videos have
+            their own, and are refused.
 
     Raises:
         SettingsError: nothing lies between start and end, or one is no moment; `every` or `max_size` is too small; an
-            unknown reader.
+            unknown reader; `rate` is none.
     """
 
     start: Moment = 0
@@ -84,6 +103,7 @@ class Reading:
     autorotate: bool = True
     reader: str = READERS[0]
     max_size: int | None = None
+    rate: Fraction | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "start", _moment(self.start, "start"))
@@ -91,6 +111,7 @@ class Reading:
         object.__setattr__(self, "every", _count(self.every, "every", 1))
         size = None if self.max_size is None else _count(self.max_size, "max_size", _SMALLEST)
         object.__setattr__(self, "max_size", size)
+        object.__setattr__(self, "rate", None if self.rate is None else _rate(self.rate))
         if self.start < 0 or (self.end is not None and self.end < 0):
             raise SettingsError(f"start and end must be 0 or more, got {self.start} and {self.end}")
         comparable = self.end is not None and isinstance(self.start, int) == isinstance(self.end, int)
@@ -158,6 +179,19 @@ def _moment(value: object, name: str) -> Moment:
     if moment is None:
         raise SettingsError(f"{name} must be a frame's number or a Fraction of seconds, got {value!r}")
     return moment
+
+
+def _rate(value: object) -> Fraction:
+    rate = None
+    if isinstance(value, float) and isfinite(value):
+        rate = Fraction(str(value))  # 29.97 is 2997/100, and not the binary fraction beside it
+    elif isinstance(value, Rational) and not isinstance(value, bool):
+        rate = Fraction(value)
+    if rate is None or not Fraction(1, _SLOWEST) <= rate <= _FASTEST:
+        raise SettingsError(
+            f"rate must be a number of frames per second, from one in {_SLOWEST} seconds to {_FASTEST}, got {value}"
+        )
+    return rate
 
 
 def _count(value: object, name: str, least: int) -> int:

@@ -48,10 +48,12 @@ class Source(ABC):
         origin: the file or folder that is read; None where it cannot be read again (arrays, standard input, a camera).
         reading: which frames come, and how.
         live: counts what a source that does not wait leaves out; None for all others.
+        clocked: frames have times of their own, so that none can be given to them.
         foreign: frames are made by another program as it pleases, perhaps from the results of those before.
     """
 
     live: LiveCount | None = None
+    clocked = True
     foreign = False
     pixel_aspect = Fraction(1)
 
@@ -74,7 +76,11 @@ class Source(ABC):
         self.frame_count_exact = frame_count_exact
         self.reading = reading
         if reading.needs_clock and time_base is None:
-            raise SourceError(f"{name}: images have no times; give the start and the end as numbers of frames")
+            raise SourceError(
+                f"{name}: images have no times; give their rate (--fps), or the start and the end as numbers of frames"
+            )
+        if reading.rate is not None and self.clocked:
+            raise SourceError(f"{name}: a video has times of its own; leave out --fps, which is for images")
         self.time_base = time_base
         self.origin = origin
         self._traits: list[str] = []
