@@ -281,6 +281,26 @@ def test_numbers_of_images_are_those_of_the_run(vos: Vos, light: None, tmp_path:
     assert (tmp_path / "other/alpha8/1/0010.png").exists()
 
 
+def test_images_with_a_rate_keep_their_times(vos: Vos, light: None, tmp_path: Path) -> None:
+    _, first, _ = draw(tmp_path, 6)
+    images, _ = clip([LEFT], 6, size=(96, 144))
+    (tmp_path / "shots").mkdir()
+    for k, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"shots/{k}.png")
+    asked = ("--ref", first, "--fps", "1/2", "--start", "4s", "--end", "8s", "--save", "masks,json,csv")
+    ended = vos("track", tmp_path / "shots", *asked, "-o", tmp_path / "out")
+    assert ended.code == 0, ended.err
+    rows = (tmp_path / "out/measurements.csv").read_text().splitlines()
+    assert [row.split(",")[:3] for row in rows[1:]] == [[f"{k}", f"{k}.png", f"{2 * k}.000000"] for k in (2, 3, 4)]
+    assert vos("export", tmp_path / "out", "--to", "overlay").code == 0
+    with av.open(str(tmp_path / "out/overlay.mp4")) as container:
+        assert [frame.time for frame in container.decode(video=0)] == [0, 2, 4]
+    again = vos("track", tmp_path / "shots", *asked, "-o", tmp_path / "out", "--resume")
+    assert again.code == 0, again.err
+    other = vos("track", tmp_path / "shots", *asked[:3], "1", *asked[4:], "-o", tmp_path / "out", "--resume")
+    assert "holds the finished results of another run: it had source." in other.error
+
+
 def test_another_clip_is_noticed(export: Callable[..., Ended], tracked: Path, tmp_path: Path) -> None:
     """Of the same size, with as many frames; and one whose frames come at other times."""
     images, _ = clip([LEFT], 10, size=(96, 144))
