@@ -19,7 +19,7 @@ from PIL import Image
 
 from vos.errors import EvaluationError, OutputError
 from vos.palette import davis_palette
-from vos.paths import is_image_name, natural_key
+from vos.paths import is_image_name, natural_key, put
 from vos.types import FrameResult
 
 from . import metrics
@@ -205,6 +205,6 @@ def _write(path: Path, save: Callable[[Path], object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save(part)
-        part.replace(path)
+        put(part, path)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

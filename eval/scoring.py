@@ -24,6 +24,8 @@ from . import metrics
 from .davis import MAX_PROPOSALS, Dataset, Sequence, Task, describe_missing, missing_frames, read_result
 
 _BINS = 4
+# Processes that Windows can wait for.
+_MOST_JOBS = 61
 
 
 @dataclass(frozen=True)
@@ -272,7 +274,9 @@ def score_dataset(
         return
     longest_first = sorted(sequences, key=lambda s: -len(s.scored) * s.objects)
     # Spawned, not forked: OpenCV's and torch's threads do not survive a fork.
-    with ProcessPoolExecutor(min(jobs, len(sequences)), multiprocessing.get_context("spawn"), _one_thread) as pool:
+    with ProcessPoolExecutor(
+        min(jobs, len(sequences), _MOST_JOBS), multiprocessing.get_context("spawn"), _one_thread
+    ) as pool:
         with _main_module_hidden():
             futures = [pool.submit(work, sequence) for sequence in longest_first]
         try:

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vos.errors import EvaluationError, OutputError
 from vos.objects import measure
+from vos.paths import put
 from vos.results import OverlayPainter
 from vos.results.yuv import bt709, tag_bt709
 from vos.types import Frame, FrameResult
@@ -47,7 +48,7 @@ def write_side_by_side(sequence: Sequence, out: Path, scores: Mapping[str, Seque
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             _write(sequence, out, scores, part)
-            part.replace(path)
+            put(part, path)
         finally:
             part.unlink(missing_ok=True)
     except (OSError, av.error.FFmpegError, av.codec.codec.UnknownCodecError) as error:

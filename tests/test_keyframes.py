@@ -144,6 +144,18 @@ def test_frames_of_any_size(size: tuple[int, int], rng: np.random.Generator) -> 
         np.testing.assert_array_equal(carrier.carry(Frame(index, image)), masks)
 
 
+@pytest.mark.parametrize("size", [(480, 854), (1080, 1920), (1920, 1080), (1440, 2560)])
+def test_nothing_moves_while_nothing_moves(size: tuple[int, int]) -> None:
+    """To the frame's very edges, where flow is worked out on a smaller picture."""
+    rng = np.random.default_rng(0)
+    image = cv2.resize(rng.integers(0, 255, (20, 30, 3), dtype=np.uint8), size[::-1], interpolation=cv2.INTER_CUBIC)
+    masks = rng.integers(0, 3, size, dtype=np.uint8)
+    carrier = Carrier()
+    carrier.start(Frame(0, image), masks, {1: 0.5, 2: 0.5})
+    for index in (1, 2):
+        np.testing.assert_array_equal(carrier.carry(Frame(index, image)), masks)
+
+
 @pytest.mark.parametrize("done", [1, 2, 3, 4])
 def test_a_run_goes_on_from_any_frame_bit_by_bit(done: int, tmp_path: Path) -> None:
     images, truth = clip([LEFT, RIGHT], 9, size=SIZE)

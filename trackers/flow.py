@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from trackers.points import interior, on_mask
-from vos.dense_flow import DenseFlow
+from vos.dense_flow import DenseFlow, places
 from vos.models.features import Features
 from vos.soft import LowLogits
 from vos.types import Frame, FrameResult, Prompts
@@ -168,7 +168,7 @@ class FlowTracker:
     def _computed(self, before: np.ndarray, grey: np.ndarray) -> _Field:
         forth, back = self._flow.between(before, grey), self._flow.between(grey, before)
         h, w = grey.shape
-        pixels = np.stack(np.meshgrid(np.arange(w), np.arange(h)), axis=-1).astype(np.float32)
+        pixels = places(h, w)
         source = pixels + back
         returned = cv2.remap(forth, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         gap, length = ((v**2).sum(axis=2) for v in (returned + back, np.concatenate([returned, back], axis=2)))

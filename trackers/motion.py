@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import cv2
 import numpy as np
 
-from vos.dense_flow import DenseFlow
+from vos.dense_flow import DenseFlow, places
 from vos.models.features import FeatureMap
 from vos.resample import shares
 from vos.types import Frame
@@ -89,11 +89,11 @@ class Motion:
     def __init__(self, grid: Grid, before: np.ndarray, now: np.ndarray, flow: Flow) -> None:
         forth, back = flow.between(before, now)
         h, w = now.shape
-        returned = cv2.remap(forth, _places(h, w) + back, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        returned = cv2.remap(forth, places(h, w) + back, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         gap, length = _squared(returned + back), _squared(returned) + _squared(back)
         rows, columns = grid.covered
         scale = np.array([columns / w, rows / h], dtype=np.float32)
-        self.source = _places(rows, columns) + cv2.resize(back, (columns, rows), interpolation=cv2.INTER_AREA) * scale
+        self.source = places(rows, columns) + cv2.resize(back, (columns, rows), interpolation=cv2.INTER_AREA) * scale
         agreed = np.exp(-gap / (_RELATIVE * length + _ABSOLUTE))
         self.trust = cv2.resize(agreed, (columns, rows), interpolation=cv2.INTER_AREA)
         self._pictures = before, now
@@ -133,12 +133,6 @@ class Motion:
             borderValue=beyond,
         )
         return carried
-
-
-@lru_cache(maxsize=4)
-def _places(h: int, w: int) -> np.ndarray:
-    """Every place of a grid, float32 (h, w, 2), xy; not to be written to."""
-    return np.stack(np.meshgrid(np.arange(w), np.arange(h)), axis=-1).astype(np.float32)
 
 
 def _squared(vectors: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -30,3 +31,9 @@ class DenseFlow:
         if (rows, columns) != (h, w):
             a, b = (cv2.copyMakeBorder(p, 0, rows - h, 0, columns - w, cv2.BORDER_REPLICATE) for p in (a, b))
         return self._dis.calc(a, b, None)[:h, :w]
+
+
+@lru_cache(maxsize=8)
+def places(h: int, w: int) -> np.ndarray:
+    """Every place of a grid, float32 (h, w, 2), xy; not to be written to."""
+    return np.stack(np.meshgrid(np.arange(w), np.arange(h)), axis=-1).astype(np.float32)

@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from vos.dense_flow import DenseFlow
+from vos.dense_flow import DenseFlow, places
 from vos.references import FrameReferences
 from vos.types import Frame
 
@@ -56,7 +56,7 @@ class Carrier:
         self._masks: np.ndarray | None = None
         self._scores: dict[int, float] = {}
         self._grey: np.ndarray | None = None  # picture of the last frame
-        self._source: np.ndarray | None = None  # float32 (h, w, 2), xy: where in the keyframe its pixels were
+        self._back: np.ndarray | None = None  # float32 (h, w, 2), xy: to where its pixels were in the keyframe
         self._shown: np.ndarray | None = None  # uint8 (h, w), 1 where the keyframe shows them at all
 
     @property
@@ -67,7 +67,7 @@ class Carrier:
     def start(self, frame: Frame, masks: np.ndarray, scores: Mapping[int, float]) -> None:
         """A keyframe, its index map, uint8 (H, W), and its objects' scores."""
         self._masks, self._scores = masks, dict(scores)
-        self._grey, self._source, self._shown = _grey(frame), None, None
+        self._grey, self._back, self._shown = _grey(frame), None, None
 
     def carry(self, frame: Frame) -> np.ndarray:
         """The index map of the next frame, uint8 (H, W)."""
@@ -75,12 +75,12 @@ class Carrier:
         assert self._grey is not None
         grey = _grey(frame)
         h, w = grey.shape
-        places = np.stack(np.meshgrid(np.arange(w), np.arange(h)), axis=-1).astype(np.float32)
-        before = places + self._flow.between(grey, self._grey)
-        source = places if self._source is None else self._source
+        step = self._flow.between(grey, self._grey)
+        before = places(h, w) + step
+        back = np.zeros_like(step) if self._back is None else self._back
         shown = np.ones((h, w), np.uint8) if self._shown is None else self._shown
-        self._source = cv2.remap(source, before, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        # Kept apart from the places: these are interpolated, and no number in them could stand for "nowhere".
+        self._back = step + cv2.remap(back, before, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        # Kept apart from the ways: these are interpolated, and no number in them could stand for "nowhere".
         self._shown = cv2.remap(shown, before, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
         self._grey = grey
         return self._read(frame.size)
@@ -92,25 +92,24 @@ class Carrier:
             "masks": self._masks,
             "scores": scores,
             "grey": self._grey,
-            "source": self._source,
+            "back": self._back,
             "shown": self._shown,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` told."""
         self._masks, self._grey = state["masks"], state["grey"]
-        self._source, self._shown = state["source"], state["shown"]
+        self._back, self._shown = state["back"], state["shown"]
         self._scores = {int(object_id): score for object_id, score in state["scores"].items()}
 
     def _read(self, size: tuple[int, int]) -> np.ndarray:
         """The keyframe's masks where they are now: each pixel goes to the object that has most of it, or to none."""
         assert self._masks is not None
-        assert self._source is not None
+        assert self._back is not None
         assert self._shown is not None
-        (height, width), (h, w) = size, self._source.shape[:2]
-        # A pixel's centre is half a pixel from its corner, in either picture.
+        (height, width), (h, w) = size, self._back.shape[:2]
         scale = np.array([width / w, height / h], dtype=np.float32)
-        source = (cv2.resize(self._source, (width, height), interpolation=cv2.INTER_LINEAR) + 0.5) * scale - 0.5
+        source = places(height, width) + cv2.resize(self._back, (width, height), interpolation=cv2.INTER_LINEAR) * scale
         shown = cv2.resize(self._shown, (width, height), interpolation=cv2.INTER_NEAREST_EXACT) > 0
         index_map, most = np.zeros(size, np.uint8), np.full(size, 0.5, np.float32)
         for object_id in np.unique(self._masks[self._masks > 0]):

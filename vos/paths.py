@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 
 # fmt: off
@@ -20,6 +21,24 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def put(part: Path, path: Path) -> None:
+    """Give a file its name, in the place of one that has it; OSError.
+
+    On Windows a file that somebody looks at this moment, such as a virus scanner, cannot be renamed or replaced: there
+    it is tried for some seconds.
+    """
+    for pause in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6):
+        try:
+            part.replace(path)
+        except PermissionError:
+            if os.name != "nt":
+                raise
+            time.sleep(pause)
+        else:
+            return
+    part.replace(path)
 
 
 def natural_key(path: Path) -> tuple[list[list[str | int]], str]:

@@ -147,8 +147,9 @@ class VideoTracker:
         with share(device, self._settings.compile, frames) as how:
             wanted = _wanted(frames, video, plan, video.keyframes)
             ahead = encoded(wanted, lambda one: one.features(video), how, source)
-            ready = ahead if how.at_a_time > 1 else prefetch(ahead, _ENCODED, source)
-            if video.prepares and device.type != "cpu":
+            # Metal takes work from one thread: two of them abort the process (PyTorch's issue 197805).
+            ready = ahead if how.at_a_time > 1 or device.type == "mps" else prefetch(ahead, _ENCODED, source)
+            if video.prepares and device.type == "cuda":
                 ready = prefetch(_prepared(ready, video, how), _ENCODED, source)
             with closing(ready):
                 for one, features in ready:

@@ -163,8 +163,8 @@ def test_a_table_of_jobs(track: Callable[..., Ended], loads: list[str], shots: P
         ("source,click\n,1\n", "line 2: 'source' is one path, found none"),
         ("source\na.mp4;b.mp4\n", "line 2: 'source' is one path, found 2"),
         ("source,ref\n\n,\n", "there is no job in it"),
-        ("source\n\x00\n", "not a table that can be read"),
-        ("source,out\na.mp4,x\nb.mp4,./y/../x\n", "a.mp4 and "),
+        ("source\n\x00\n", "not UTF-8; in Excel, save it as 'CSV UTF-8'"),
+        ("source,out\na.mp4,x\nb.mp4,./y/../X\n", "a.mp4 and "),
     ],
 )
 def test_tables_that_are_none(tmp_path: Path, text: str, reason: str) -> None:
@@ -216,6 +216,10 @@ def test_results_have_names_of_their_own(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     jobs = jobs_in(str(tmp_path), Given(click=("1,1",)), Path("o"))
     assert [job.out for job in jobs] == [Path("o/x.mov"), Path("o/x.mp4"), Path("o/y")]
+    for name in ("Z.mp4", "z.mov", "aux.mp4", "com1.x.mp4", "w .mp4", "w..mp4"):
+        (tmp_path / name).touch()
+    jobs = jobs_in(str(tmp_path / "[Zzacw]*.m*"), Given(click=("1,1",)), Path("o"))
+    assert sorted(job.out.name for job in jobs) == ["Z.mp4", "aux_", "com1.x_", "w", "w-2", "z.mov"]
     table = tmp_path / "jobs.csv"
     table.write_text("source,click\n" + 'y.mp4,"1,1"\n' * 3)
     assert [job.out for job in jobs_in(str(table), Given(), None)] == [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from glob import glob, has_magic
@@ -28,6 +29,8 @@ VIDEO_SUFFIXES = frozenset({
 _MASK_SUFFIXES = (".png", ".npy", *sorted(IMAGE_SUFFIXES - {".png"}))
 _COLUMNS = ("source", "ref", "click", "box", "out")
 _SEVERAL = ";"
+# What Windows takes for a device, whatever follows after a dot.
+_DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def _reason(source: str, error: Exception) -> str:
 def _check_apart(table: Path, jobs: Sequence[Job]) -> None:
     first: dict[str, Job] = {}
     for job in jobs:
-        other = first.setdefault(os.path.abspath(job.out), job)  # noqa: PTH100 - '..' is taken out
+        other = first.setdefault(os.path.abspath(job.out).casefold(), job)  # noqa: PTH100 - '..' is taken out
         if other is not job:
             raise SourceError(
                 f"{table}: {other.source} and {job.source} have the same folder for their results, {job.out}; "
@@ -183,24 +186,39 @@ def _holds_images(folder: Path) -> bool:
 
 
 def _names(sources: Iterable[Path]) -> list[str]:
-    """A folder's name for each source, all different: its stem, or its whole name where two have the same stem."""
+    """A folder's name for each source: its stem, or its whole name where two have the same stem.
+
+    All are different, on systems too that tell no capitals from small letters, and such as every system takes.
+    """
     sources = list(sources)
-    stems = [source.stem if source.suffix.lower() in VIDEO_SUFFIXES else source.name for source in sources]
+    stems = [_stem(source) for source in sources]
     names: list[str] = []
+    taken: set[str] = set()
     for source, stem in zip(sources, stems, strict=True):
-        alike = {other for other, its in zip(sources, stems, strict=True) if its == stem}
-        wanted = stem if len(alike) == 1 else source.name
+        alike = {other for other, its in zip(sources, stems, strict=True) if its.casefold() == stem.casefold()}
+        wanted = _for_folders(stem if len(alike) == 1 else source.name)
         count, name = 1, wanted
-        while name in names:
+        while name.casefold() in taken:
             count, name = count + 1, f"{wanted}-{count + 1}"
         names.append(name)
+        taken.add(name.casefold())
     return names
+
+
+def _stem(source: Path) -> str:
+    return source.stem if source.suffix.lower() in VIDEO_SUFFIXES else source.name
+
+
+def _for_folders(name: str) -> str:
+    """A name for a folder on Windows too, which drops dots and spaces at the end and has devices with names."""
+    name = name.rstrip(" .") or "results"
+    return f"{name}_" if _DEVICE.fullmatch(name.split(".")[0]) else name
 
 
 def _with_masks(job: Job) -> Job:
     """A folder as --ref, or no reference at all, stands for the mask under the video's name."""
     source = Path(job.source)
-    name = source.stem if source.suffix.lower() in VIDEO_SUFFIXES else source.name
+    name = _stem(source)
     # os.path takes any name; a path that is too long is refused when it is read.
     folders = [expanded(text) for text in job.given.ref if os.path.isdir(expanded(text))]  # noqa: PTH112
     if folders:
@@ -233,6 +251,8 @@ def _rows(table: Path) -> list[dict[str, tuple[str, ...]]]:
             columns = [name.strip().casefold() for name in reader.fieldnames or ()]
             reader.fieldnames = columns
             lines = [(reader.line_num, row) for row in reader]
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{table}: not UTF-8; in Excel, save it as 'CSV UTF-8'") from error
     except (OSError, ValueError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SourceError(f"{table}: not a table that can be read: {reason}") from error

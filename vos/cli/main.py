@@ -63,7 +63,8 @@ def main() -> None:
     share_freed_memory()
     try:
         with stoppable():
-            sys.exit(app(prog_name="vos", standalone_mode=False) or 0)
+            # Globs are the program's own, on Windows too.
+            sys.exit(app(prog_name="vos", standalone_mode=False, windows_expand_args=False) or 0)
     except VosError as error:
         _refuse(str(error))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Ctrl-C, a polite kill and a closed terminal: all end a run in order, with what is written finished."""
+"""Ctrl-C, Ctrl-Break, a polite kill and a closed terminal: all end a run in order, with what is written finished."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 STOPPED = 130
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 _PATIENCE = b"vos: finishing what is written; once more to end at once\n"
 
 

@@ -23,7 +23,7 @@ from vos.video import READERS
 def track(
     source: str = typer.Argument(
         metavar="SOURCE",
-        help="A video file, a folder of images, a glob such as 'shots/*.png', - (standard input) or cam:0 (a camera). "
+        help='A video file, a folder of images, a glob such as "shots/*.png", - (standard input) or cam:0 (a camera). '
         "Many videos: a folder or glob of them, or a table, jobs.csv.",
     ),
     out: str | None = typer.Option(

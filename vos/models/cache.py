@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from vos.errors import OutputError
+from vos.paths import put
 
 _SUFFIX, _UNFINISHED = ".npy", ".part"
 # Nobody takes this long to write one.
@@ -77,7 +78,7 @@ class EmbeddingCache:
             with open(part, "wb") as file:
                 np.save(file, array)
             size = part.stat().st_size
-            part.replace(path)
+            put(part, path)
         except OSError as error:
             part.unlink(missing_ok=True)
             raise self._refusal(error) from error

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vos.errors import OutputError
+from vos.paths import put
 
 _PART = ".part"
 
@@ -136,7 +137,7 @@ class PartFile:
         # FFmpeg does not pass on every error of the writes it asks for.
         if self._broken is not None:
             raise self._broken
-        self._part.replace(self._path)
+        put(self._part, self._path)
 
     def discard(self) -> None:
         self._file.close()
@@ -216,7 +217,8 @@ def _replaced(origin: Path, out: Path, targets: Sequence[Target]) -> bool:
 
 def remove_results(out: Path, targets: Sequence[Target]) -> None:
     """Delete the results of an earlier run, finished or not, and nothing that another program put there."""
-    for target in targets:
+    # Single files first: on Windows one that a player has open cannot be removed, and then nothing else has been.
+    for target in sorted(targets, key=lambda target: target.own is not None):
         files = target.files(out)
         for path in files:
             path.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from typing import Any
 import av.error
 
 from vos.errors import OutputError, one_line
+from vos.paths import put
 from vos.results.files import Reserve, check_folder, remove_results, remove_unfinished
 from vos.results.journal import Journal, forget, is_kept
 from vos.results.kinds import DEFAULT_KINDS, kinds_of, targets
@@ -281,7 +282,7 @@ class ResultWriter:
             if path.is_dir():
                 place.mkdir(exist_ok=True)
             else:
-                path.replace(place)
+                put(path, place)
 
     def _remove_folder(self) -> None:
         """Remove the folder if it was not there before and nothing is in it."""
@@ -312,4 +313,6 @@ def _insisting(act: Callable[[], object]) -> BaseException | None:
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    # On Windows it may be one that another program has open.
+    return f"{reason}: {error.filename}" if isinstance(error, PermissionError) and error.filename else reason

@@ -123,6 +123,8 @@ def open_pipe(stream: BinaryIO, name: str) -> Opened:
 
 def open_camera(device: str, name: str) -> Opened:
     """A camera by its device, /dev/video0, through Video4Linux; SourceError if there is none or it is silent."""
+    if not sys.platform.startswith("linux"):
+        raise SourceError(f"{name}: cameras are read on Linux only; elsewhere pipe one in: 'ffmpeg … | vos track -'")
     if _CAMERA_FORMAT not in av.formats_available and f"video4linux2,{_CAMERA_FORMAT}" not in av.formats_available:
         raise SourceError(f"{name}: this build of FFmpeg reads no cameras; pipe its frames in and give -")
     try:

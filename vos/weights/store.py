@@ -20,7 +20,7 @@ from filelock import FileLock
 from platformdirs import user_cache_dir
 
 from vos.errors import WeightsError
-from vos.paths import expanded
+from vos.paths import expanded, put
 from vos.weights.registry import Checkpoint, PinnedFile, get_checkpoint, known
 from vos.weights.sources import Progress, Source
 
@@ -138,7 +138,7 @@ def _download(item: PinnedFile, path: Path, failures: list[str], advice: str, pr
         except WeightsError as error:
             failures.append(f"{source.label}: {error}")
             continue
-        part.replace(path)
+        put(part, path)
         _remember(path, item.sha256)
         return
     raise WeightsError(f"cannot get {item.name} ({item.size / 1e6:.1f} MB): {'; '.join(failures)}; {advice}")
