@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 
 import cv2
@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from tests.drawn import Thing, clip
 from tests.stand_in import stand_in_models
+from vos.objects import measure
 from vos.pipeline import VideoTracker
 from vos.reduced import _reduce_mask, reduced_size, run_reduced
 from vos.references import BoxPrompt, Click, MaskReference, Reference, ReferencePlan
 from vos.settings import load_settings
-from vos.types import FrameResult, State
+from vos.types import Frame, FrameResult, State
 from vos.video import open_source
 
 DISC = Thing(40, hue=0, path=lambda t: (110 + 6 * t, 120), seed=1)
@@ -119,3 +120,21 @@ def test_masks_of_one_frame_do_not_hide_each_other(tracker: VideoTracker) -> Non
     small[100:102, 150:154] = 2
     (first, *_) = tracked(tracker, [MaskReference(0, small), MaskReference(0, large)], 48, count=1)
     np.testing.assert_array_equal(first.index_map, np.maximum(large, small))
+
+
+@pytest.mark.parametrize("width", [470, 500, 700])
+def test_what_was_found_in_a_pixel_is_not_lost(width: int) -> None:
+    """Without logits, as between keyframes."""
+    size = (width * 9 // 16, width)
+
+    def found(frames: Iterable[Frame], plan: ReferencePlan) -> Iterator[FrameResult]:
+        for frame in frames:
+            small = np.zeros(frame.size, np.uint8)
+            small[7::29, 5::31].flat[:] = np.arange(1, small[7::29, 5::31].size + 1)
+            ids = np.unique(small[small > 0]).tolist()
+            yield FrameResult(frame, small, tuple(measure(small, i, 1.0, 0.5, given=False) for i in ids))
+
+    plan = ReferencePlan.build([Click(0, 1, 1)], frame_size=size)
+    (result,) = run_reduced(found, [Frame(1, np.zeros((*size, 3), np.uint8))], plan, 432)
+    assert len(result.objects) > 80
+    assert {item.state for item in result.objects} == {State.VISIBLE}

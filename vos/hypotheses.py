@@ -31,7 +31,7 @@ _ALIKE = 0.75
 # Parts of a region lighter than this share of its heaviest are noise; a part far from the last mask weighs less.
 _LIGHTEST, _ANYWHERE = 0.06, 0.3
 # The mask prompt: SAM's own low-resolution logits lie within about +-8 in its training.
-_MASK_LIMIT, _CARRIED_GAIN = 8.0, 1.5
+MASK_LIMIT, _CARRIED_GAIN = 8.0, 1.5
 # SAM may answer outside its box: on each side by this share of the box's size and this many places more.
 _AROUND_BOX, _AROUND_PLACES = 0.5, 16
 # Places between an answer and a part of the belief that counts as its remainder.
@@ -88,11 +88,11 @@ def hypotheses(evidence: Evidence, prompts: Prompts, image: FeatureMap) -> Hypot
         if region.any():
             points = prompts.points[row, prompts.labels[row] == 1]
             asked.append(_Asked(_box(region), on_frame=points))
-            masks.append(np.clip(belief, -_MASK_LIMIT, _MASK_LIMIT))
+            masks.append(np.clip(belief, -MASK_LIMIT, MASK_LIMIT))
             owners.append(row)
         if moved.any() and (region & moved).sum() <= _ALIKE * (region | moved).sum():
-            asked.append(_Asked(_box(moved), _points(moved, expit(carried))))
-            masks.append(np.clip(_CARRIED_GAIN * carried, -_MASK_LIMIT, _MASK_LIMIT))
+            asked.append(_Asked(_box(moved), deep_points(moved, expit(carried))))
+            masks.append(np.clip(_CARRIED_GAIN * carried, -MASK_LIMIT, MASK_LIMIT))
             owners.append(row)
     return _asking(asked, masks, owners, evidence, image)
 
@@ -102,7 +102,7 @@ def prompts_of(evidence: Evidence, image: FeatureMap) -> Prompts:
     asked = []
     for belief, region, carried in zip(evidence.belief, evidence.region, evidence.carried, strict=True):
         place, weight = (region, belief) if region.any() else (carried > 0, carried)
-        asked.append(_Asked(_box(place), _points(place, expit(weight))) if place.any() else None)
+        asked.append(_Asked(_box(place), deep_points(place, expit(weight))) if place.any() else None)
     found = _on_frame(asked, evidence, image)
     return Prompts(found.points, found.labels, found.boxes, evidence)
 
@@ -144,9 +144,9 @@ def remainders(evidence: Evidence, chosen: Sequence[Choice], image: FeatureMap) 
         areas = numbers[1:count, cv2.CC_STAT_AREA]
         if areas.size and areas.max() >= max(_REST_PLACES, _REST_SHARE * answer.sum()):
             rest = parts == 1 + areas.argmax()
-            asked.append(_Asked(_box(rest), _points(rest, expit(belief))))
-            around = np.where(_grown(rest, _REST_AROUND), belief, -_MASK_LIMIT)
-            masks.append(np.clip(around, -_MASK_LIMIT, _MASK_LIMIT).astype(np.float32))
+            asked.append(_Asked(_box(rest), deep_points(rest, expit(belief))))
+            around = np.where(_grown(rest, _REST_AROUND), belief, -MASK_LIMIT)
+            masks.append(np.clip(around, -MASK_LIMIT, MASK_LIMIT).astype(np.float32))
             owners.append(row)
     return _asking(asked, masks, owners, evidence, image)
 
@@ -177,13 +177,17 @@ def _box(region: np.ndarray) -> np.ndarray:
     return np.array([x.start, y.start, x.stop, y.stop], dtype=np.float64)
 
 
-def _points(region: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Middles of up to `_POINTS` places deep inside a region, not close together, where it weighs much: (P, 2), xy."""
+def deep_points(region: np.ndarray, weight: np.ndarray, count: int = _POINTS) -> np.ndarray:
+    """Middles of up to `count` places deep inside a region, bool (h, w), not close together, where it weighs much.
+
+    Returns:
+        float64 (P, 2), xy, in places from the grid's corner.
+    """
     window = window_of(region)
     left, weight = np.pad(region[window], 1), np.pad(weight[window], 1)
     corner = np.array([window[1].start, window[0].start]) - 0.5
     points: list[np.ndarray] = []
-    for _ in range(_POINTS):
+    for _ in range(count):
         depth = to_nearest(~left) * weight
         y, x = np.unravel_index(depth.argmax(), depth.shape)
         if depth[y, x] <= (0.3 if points else 0):

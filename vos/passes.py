@@ -37,12 +37,14 @@ class _Followed(NamedTuple):
         logits: float (h, w) each, by id.
         scores: by id.
         uncorrected: index map and logits for the tracker; None if they are the same.
+        mended: those whose masks were changed by clicks.
     """
 
     index_map: np.ndarray
     logits: dict[int, torch.Tensor]
     scores: dict[int, float]
     uncorrected: tuple[np.ndarray, dict[int, torch.Tensor]] | None
+    mended: tuple[int, ...] = ()
 
 
 class VideoPass:
@@ -175,8 +177,7 @@ class VideoPass:
     def _step(
         self, frame: Frame, given: FrameReferences, features: Features | None, upcoming: Sequence[Frame]
     ) -> FrameResult:
-        new_ids = list(given.ids)
-        if not new_ids and not len(self._objects):
+        if not given.ids and not len(self._objects):
             return FrameResult(frame, np.zeros(frame.size, dtype=np.uint8), ())
         if not self._keyframes.due(frame, given):
             return self._carried(frame)
@@ -188,8 +189,8 @@ class VideoPass:
                 features = replace(features, detail=self._segmenter.detail(frame.image, features.image))
         self._beside.take_over(features.image.features, features.prior.features)
         tell_ahead(self._tracker, upcoming)
-        found = self._follow(frame, features, new_ids)
-        masks = self._reference_masks(features, given, found.logits)
+        found = self._follow(frame, features, given)
+        masks = self._reference_masks(features, given, found)
         for object_id in masks:
             found.scores[object_id] = 1.0
             if object_id not in self._objects:
@@ -237,17 +238,22 @@ class VideoPass:
         threshold = self._settings.objects.uncertain_below
         return tuple(measure(index_map, i, scores[i], threshold, i in given) for i in self._objects.ids)
 
-    def _follow(self, frame: Frame, features: Features, given: list[int]) -> _Followed:
-        """The known objects that have no reference on this frame."""
-        rows = self._objects.rows_without(given)
+    def _follow(self, frame: Frame, features: Features, given: FrameReferences) -> _Followed:
+        """The known objects that have no reference on this frame, or clicks alone, by which their masks are mended."""
+        clicks = {i: p for i, p in given.prompts.items() if p.box is None and i in self._objects}
+        others = set(given.ids) - clicks.keys()
+        rows = self._objects.rows_without(others)
         if not rows.size:
             return _Followed(np.zeros(frame.size, dtype=np.uint8), {}, {}, None)
         ids = [self._objects.ids[row] for row in rows]
         with self.times.stage("locate"):
             located = self._located(frame, features)
-            prompts = located.rows(rows) if given else located  # rows are copies
+            prompts = located.rows(rows) if others else located  # rows are copies
         with self.times.stage("segment"):
             found = self._segmenter.segment(ids, features.image, prompts, features.detail)
+            mended = tuple(i for i in clicks if bool((found.logits[ids.index(i)] > 0).any()))
+            for i in mended:
+                found = self._segmenter.mend(ids.index(i), found, features.image, clicks[i])
 
         def merged(logits: torch.Tensor) -> tuple[np.ndarray, dict[int, torch.Tensor]]:
             with self.times.stage("merge"):
@@ -255,7 +261,8 @@ class VideoPass:
             return painted, dict(zip(ids, logits, strict=True))
 
         uncorrected = None if found.uncorrected is found.logits else merged(found.uncorrected)
-        return _Followed(*merged(found.logits), dict(zip(ids, found.scores.tolist(), strict=True)), uncorrected)
+        scores = dict(zip(ids, found.scores.tolist(), strict=True))
+        return _Followed(*merged(found.logits), scores, uncorrected, mended)
 
     def _located(self, frame: Frame, features: Features) -> Prompts:
         """One row for each known object; TrackerError where the tracker gives something else."""
@@ -269,28 +276,36 @@ class VideoPass:
         return checked(found, len(self._objects), name)
 
     def _reference_masks(
-        self, features: Features, given: FrameReferences, logits: dict[int, torch.Tensor]
+        self, features: Features, given: FrameReferences, followed: _Followed
     ) -> dict[int, np.ndarray]:
-        """The masks of this frame's references, bool (H, W) each: as given, or made by SAM from clicks and boxes.
+        """The masks of this frame's references, bool (H, W) each: as given, mended, or made of clicks and boxes.
 
-        The `logits` of those made by SAM, float (h, w) each, are added by id.
+        The logits of those made by SAM, float (h, w) each, are added to the followed ones.
         """
         masks = dict(given.masks)
-        if given.prompts:
-            prompts = _batched(list(given.prompts.values()))
-            found = self._segmenter.from_prompts(features.image, prompts)
-            logits.update(zip(given.prompts, found, strict=True))
+        # Of an object that is not there, clicks may say that it is not where it is not.
+        prompts = {
+            i: prompt for i, prompt in given.prompts.items() if i not in followed.mended and prompt.points_at_something
+        }
+        if prompts:
+            found = self._segmenter.from_prompts(features.image, _batched(list(prompts.values())))
+            followed.logits.update(zip(prompts, found, strict=True))
             winner = self._segmenter.merge(features.image, found)
             for mask in given.masks.values():
                 winner[mask] = -1
-            for row, object_id in enumerate(given.prompts):
+            for row, object_id in enumerate(prompts):
                 masks[object_id] = winner == row
                 if not masks[object_id].any():
                     raise ReferenceInputError(
                         f"the clicks or box for object {object_id} on frame {given.frame} point at nothing that the "
                         "model can outline; click nearer to its middle, add a box, or give a mask"
                     )
-        return {i: masks[i] for i in given.ids}
+        taken = np.any([np.zeros_like(followed.index_map, bool), *masks.values()], axis=0)
+        for object_id in followed.mended:
+            left = (followed.index_map == object_id) & ~taken
+            if left.any():
+                masks[object_id] = left
+        return {i: masks[i] for i in given.ids if i in masks}
 
     def _learn(self, frame: Frame, features: Features, masks: dict[int, np.ndarray], true: Collection[int]) -> None:
         """Take in the masks of references, bool (H, W); what SAM has made of clicks is no truth to correct it by."""

@@ -97,12 +97,19 @@ def _reduce(reference: Click | BoxPrompt, size: tuple[int, int], small: tuple[in
 
 def _reduce_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """An index map of another size, uint8 (H, W): each pixel goes to who has most of it, and no object is lost."""
-    ids = [0, *np.unique(mask[mask > 0]).tolist()]
-    shares = np.stack([_resized((mask == i).astype(np.float32), size, cv2.INTER_AREA) for i in ids])
-    reduced = np.array(ids, np.uint8)[shares.argmax(axis=0)]
-    for row, object_id in enumerate(ids):
-        if not (reduced == object_id).any():
-            reduced[_place_for(shares[row], reduced)] = object_id
+
+    def share(object_id: int) -> np.ndarray:
+        return _resized((mask == object_id).astype(np.float32), size, cv2.INTER_AREA)
+
+    reduced, most = np.zeros(size, np.uint8), share(0)
+    ids = np.unique(mask[mask > 0]).tolist()
+    for object_id in ids:
+        own = share(object_id)
+        more = own > most
+        reduced[more], most[more] = object_id, own[more]
+    for object_id in (0, *ids):
+        if object_id in mask and not (reduced == object_id).any():
+            reduced[_place_for(share(object_id), reduced)] = object_id
     return reduced
 
 
@@ -120,7 +127,7 @@ def _place_for(share: np.ndarray, reduced: np.ndarray) -> tuple[np.intp, ...]:
 
 
 def _enlarge(result: FrameResult, frame: Frame, plan: ReferencePlan) -> FrameResult:
-    """The result at the original frame's size; masks that were given come out as they were given."""
+    """The result at the original frame's size; masks that were given come out as they were given, and none is lost."""
     size = frame.size
     soft = replace(result.soft, frame_size=size) if isinstance(result.soft, LowLogits) else None
     index_map = np.zeros(size, np.uint8)
@@ -136,6 +143,10 @@ def _enlarge(result: FrameResult, frame: Frame, plan: ReferencePlan) -> FrameRes
         won = share > best
         index_map[won] = item.id
         best[won] = share[won]
+    for item in result.objects:
+        if item.area and item.id not in given and not (index_map == item.id).any():
+            near = _resized((result.index_map == item.id).astype(np.float32), size, cv2.INTER_LINEAR)
+            index_map[_place_for(near, index_map)] = item.id
     for object_id, mask in given.items():
         index_map[mask] = object_id
     objects = tuple(measured_again(index_map, item) for item in result.objects)

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from vos.clicks import mended as clicks_mended
 from vos.corrections import Correction, Looks, Samples, detail
 from vos.evidence import Choice, choose, completed
 from vos.hypotheses import Hypotheses, hypotheses, remainders
 from vos.models.features import FeatureMap
 from vos.models.sam import SegmentAnything
 from vos.personalize import ScaleFit, fit_scale_weights
+from vos.references import ClickBoxPrompt
 from vos.resample import shares
 from vos.settings import DecoderSettings, First
 from vos.types import Candidates, Evidence, Prompts
@@ -198,6 +200,17 @@ class Segmenter:
         masks = torch.from_numpy(asked.masks).to(image.features.device)
         found = self._model.decode(image, asked.prompts, masks, asked.windows)
         return Candidates(found.logits.cpu(), found.scores.cpu())
+
+    def mend(self, row: int, found: Segmented, image: FeatureMap, clicks: ClickBoxPrompt) -> Segmented:
+        """The same with one object's mask changed where clicks say that it is wrong (see `vos.clicks`)."""
+        mended = clicks_mended(self._model, image, found.logits[row], clicks)
+        logits = found.logits.clone()
+        logits[row] = mended
+        if found.uncorrected is found.logits:
+            return Segmented(logits, found.scores, logits)
+        uncorrected = found.uncorrected.clone()
+        uncorrected[row] = mended
+        return Segmented(logits, found.scores, uncorrected)
 
     def merge(self, image: FeatureMap, logits: torch.Tensor) -> np.ndarray:
         """Objects compete for every pixel: the largest logit wins where it is above 0.

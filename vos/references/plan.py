@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +27,11 @@ class ClickBoxPrompt:
     points: np.ndarray
     labels: np.ndarray
     box: np.ndarray | None
+
+    @property
+    def points_at_something(self) -> bool:
+        """Whether it says where the object is, not only where it is not."""
+        return self.box is not None or bool((self.labels == 1).any())
 
     def __repr__(self) -> str:
         box = "no box" if self.box is None else f"box {self.box.tolist()}"
@@ -99,7 +104,7 @@ class ReferencePlan:
 
         Raises:
             ReferenceInputError: there is none; one does not fit the frame or lies past the end; two for one object on
-                one frame; only negative clicks for an object; a mask hidden by later ones.
+                one frame; only negative clicks for an object that no earlier frame has; a mask hidden by later ones.
         """
         references = tuple(references)
         if not references:
@@ -122,7 +127,8 @@ class ReferencePlan:
             if masks:
                 merged[frame] = _merge(masks, notes)
             if pointers:
-                prompts[frame] = _prompts_by_id(pointers)
+                entered = {i for earlier in references if earlier.frame < frame for i in earlier.ids}
+                prompts[frame] = _prompts_by_id(pointers, entered)
         return cls(references, frame_size, tuple(notes), merged, prompts)
 
     def at(self, frame: int) -> FrameReferences:
@@ -241,12 +247,12 @@ def _merge(masks: Sequence[MaskReference], notes: list[str]) -> np.ndarray:
     return merged
 
 
-def _prompts_by_id(pointers: Sequence[Click | BoxPrompt]) -> dict[int, ClickBoxPrompt]:
+def _prompts_by_id(pointers: Sequence[Click | BoxPrompt], entered: Collection[int]) -> dict[int, ClickBoxPrompt]:
     prompts: dict[int, ClickBoxPrompt] = {}
     for object_id, count in sorted(Counter(pointer.id for pointer in pointers).items()):
         clicks = [p for p in pointers if isinstance(p, Click) and p.id == object_id]
         boxes = [p for p in pointers if isinstance(p, BoxPrompt) and p.id == object_id]
-        if not boxes and not any(click.positive for click in clicks):
+        if not boxes and not any(click.positive for click in clicks) and object_id not in entered:
             raise ReferenceInputError(
                 f"object {object_id} on frame {pointers[0].frame} has only negative clicks ({count}): "
                 "add a positive click or a box that says where it is"

@@ -1,0 +1,153 @@
+"""Clicks on what is followed: they mend its mask, where they are and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tests.drawn import Thing, clip
+from tests.stand_in import stand_in_models
+from vos.clicks import mended
+from vos.errors import ReferenceInputError
+from vos.models.features import FeatureMap
+from vos.models.load import Models
+from vos.models.sam import SegmentAnything
+from vos.pipeline import VideoTracker
+from vos.references import BoxPrompt, Click, ClickBoxPrompt, MaskReference, ReferencePlan
+from vos.resample import shares
+from vos.settings import load_settings
+from vos.types import Frame, FrameResult, State
+
+LEFT = Thing(28, hue=0, path=lambda t: (70 + 2 * t, 90), seed=1)
+RIGHT = Thing(24, hue=110, path=lambda t: (230 - 2 * t, 160), shape="square", seed=2)
+SIZE = (240, 320)
+IMAGES, TRUTH = clip([LEFT, RIGHT], 5, size=SIZE)
+START = TRUTH[0] == 1
+
+
+def run(*references: Any, preset: str = "persam") -> list[FrameResult]:
+    plan = ReferencePlan.build([MaskReference(0, START.astype(np.uint8)), *references], frame_size=SIZE)
+    tracker = VideoTracker(load_settings(preset, {"device": "cpu"}), stand_in_models())
+    return list(tracker.run((Frame(i, image) for i, image in enumerate(IMAGES)), plan))
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+def middle(thing: Thing, frame: int) -> tuple[float, float]:
+    return thing.path(frame)
+
+
+@pytest.mark.parametrize("preset", ["persam", "best"])
+def test_a_click_adds_what_it_is_on(preset: str) -> None:
+    before = run(preset=preset)
+    after = run(Click(2, *middle(RIGHT, 2)), preset=preset)
+    for a, b in zip(before[:2], after[:2], strict=True):
+        np.testing.assert_array_equal(a.index_map, b.index_map)
+    changed = before[2].index_map != after[2].index_map
+    assert iou(changed, TRUTH[2] == 2) > 0.5
+    assert not (changed & (TRUTH[2] == 1)).any(), "the rest of it stays as it was followed"
+    (item,) = after[2].objects
+    assert (item.given, item.state, item.score) == (True, State.VISIBLE, 1.0)
+
+
+def test_others_stay_as_they_are() -> None:
+    other = BoxPrompt(0, 200, 130, 260, 190, id=7)
+    before, after = run(other), run(other, Click(2, *middle(LEFT, 2)))
+    np.testing.assert_array_equal(before[2].mask(7), after[2].mask(7))
+    assert [item.given for item in after[2].objects] == [True, False]
+
+
+def test_what_is_not_known_yet_cannot_be_taken_away() -> None:
+    """As on the way backwards, where a click on frame 3 comes before the mask on frame 1."""
+    plan = ReferencePlan.build(
+        [
+            MaskReference(1, START.astype(np.uint8)),
+            Click(3, 5, 5, positive=False),
+            MaskReference(4, 9 * (TRUTH[4] == 2).astype(np.uint8)),
+        ],
+        frame_size=SIZE,
+    )
+    tracker = VideoTracker(load_settings("persam", {"device": "cpu"}), stand_in_models())
+    results = list(tracker.run((Frame(i, IMAGES[i]) for i in reversed(range(5))), plan))
+    assert [[item.id for item in result.objects] for result in results] == [[9], [9], [9], [9, 1], [9, 1]]
+
+
+def test_a_box_begins_anew() -> None:
+    x, y = middle(RIGHT, 2)
+    after = run(BoxPrompt(2, x - 26, y - 26, x + 26, y + 26))
+    assert iou(after[2].index_map > 0, TRUTH[2] == 2) > 0.5
+
+
+def test_only_negative_clicks_need_something_to_take_from() -> None:
+    plan = ReferencePlan.build(
+        [MaskReference(1, START.astype(np.uint8)), Click(3, 5, 5, positive=False)], frame_size=SIZE
+    )
+    assert not plan.at(3).prompts[1].points_at_something
+    with pytest.raises(ReferenceInputError, match="has only negative clicks"):
+        ReferencePlan.build([MaskReference(4, START.astype(np.uint8)), Click(3, 5, 5, positive=False)], frame_size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def embedded(mobile_sam: SegmentAnything) -> FeatureMap:
+    return mobile_sam.encode(IMAGES[0])
+
+
+def logits_of(model: SegmentAnything, image: FeatureMap, mask: np.ndarray) -> torch.Tensor:
+    """As the decoder might have given them."""
+    size = model.mask_size(image)
+    h, w = image.covered_of(size)
+    logits = np.full(size, -6, np.float32)
+    logits[:h, :w] = 12 * shares(mask, (h, w)) - 6
+    return torch.from_numpy(logits)
+
+
+def clicked(*clicks: tuple[float, float, int]) -> ClickBoxPrompt:
+    given = np.array(clicks, np.float32)
+    return ClickBoxPrompt(given[:, :2], given[:, 2].astype(np.int8), None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("positive", [1, 0])
+def test_with_the_real_model(mobile_sam: SegmentAnything, embedded: FeatureMap, positive: int) -> None:
+    left, right = TRUTH[0] == 1, TRUTH[0] == 2
+    before, wanted = (left, left | right) if positive else (left | right, left)
+    logits = logits_of(mobile_sam, embedded, before)
+    after = mended(mobile_sam, embedded, logits, clicked((*middle(RIGHT, 0), positive)))
+    found = mobile_sam.to_frame(after[None], embedded)[0].numpy() > 0
+    assert iou(found, wanted) > 0.9
+    count, parts = cv2.connectedComponents(((after > 0) != (logits > 0)).numpy().astype(np.uint8))
+    assert count == 2, "one part has changed"
+    again = mended(mobile_sam, embedded, after, clicked((*middle(RIGHT, 0), positive)))
+    np.testing.assert_array_equal(again > 0, after > 0)
+    assert parts.any()
+
+
+@pytest.mark.slow
+def test_several_clicks_at_once(mobile_sam: SegmentAnything, embedded: FeatureMap) -> None:
+    left, right = TRUTH[0] == 1, TRUTH[0] == 2
+    leak = np.zeros_like(left)
+    leak[200:235, 20:60] = True
+    logits = logits_of(mobile_sam, embedded, left | leak)
+    after = mended(mobile_sam, embedded, logits, clicked((*middle(RIGHT, 0), 1), (40, 217, 0)))
+    found = mobile_sam.to_frame(after[None], embedded)[0].numpy() > 0
+    assert found[160, 230]
+    assert not found[217, 40]
+    assert iou(found & ~leak, left | right) > 0.8
+
+
+@pytest.mark.slow
+def test_in_a_run(mobile_sam: SegmentAnything) -> None:
+    """Both things are one object, until a click takes one of them away."""
+    references = [MaskReference(0, (TRUTH[0] > 0).astype(np.uint8)), Click(2, *middle(RIGHT, 2), positive=False)]
+    settings = load_settings("best", {"device": "cpu", "input_size": 1024})
+    tracker = VideoTracker(settings, Models(mobile_sam, None))
+    frames = [Frame(i, image) for i, image in enumerate(IMAGES[:3])]
+    results = list(tracker.run(frames, ReferencePlan.build(references, frame_size=SIZE)))
+    assert iou(results[2].index_map > 0, TRUTH[2] == 1) > 0.85
+    assert results[2].objects[0].given
