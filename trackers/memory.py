@@ -93,7 +93,17 @@ class MemoryTracker:
         logits = (2 * shares - 1) * _SURE
         shown = view(seen.cells, share)
         seen.given.add(object_id)
-        self._objects[object_id] = Known(reference, count, recent, first, now, logits, area, area, shown)
+        self._objects[object_id] = Known(
+            reference=reference,
+            references=count,
+            recent=recent,
+            first=first,
+            now=now,
+            logits=logits,
+            area=area,
+            largest=area,
+            view=shown,
+        )
         # What was carried here was of the mask before.
         seen.absences.pop(object_id, None)
         seen.companies.pop(object_id, None)
@@ -158,7 +168,18 @@ class MemoryTracker:
         objects, cells, grid = list(self._objects.values()), seen.cells, seen.grid
         if not objects:
             none, nobody = np.zeros((0, *grid.size), np.float32), np.zeros(0, np.float32)
-            return Evidence(none, none > 0, none, none, none, none, nobody, nobody, (), nobody)
+            return Evidence(
+                belief=none,
+                region=none > 0,
+                carried=none,
+                likeness=none,
+                first_likeness=none,
+                recognised=none,
+                least=nobody,
+                area=nobody,
+                views=(),
+                least_recall=nobody,
+            )
         weights = torch.stack([*(known.now for known in objects), *(known.first for known in objects)])
         now, first = np.split(_on_grid(likeness(cells, weights), cells, grid), 2)
         motion = self._motions.to(seen.frame, grid)
@@ -192,16 +213,16 @@ class MemoryTracker:
             alone = contested(alone, _on_grid(lead, cells, grid), settings.apart)
         beliefs = rivalled(alone)
         return Evidence(
-            beliefs,
-            regions(beliefs, carried),
-            carried,
-            now,
-            first,
-            now - np.stack(unlike),
-            (settings.least + settings.return_margin * loose).astype(np.float32),
-            np.array([known.area for known in objects], dtype=np.float32),
-            tuple(views),
-            np.array(needed, dtype=np.float32),
+            belief=beliefs,
+            region=regions(beliefs, carried),
+            carried=carried,
+            likeness=now,
+            first_likeness=first,
+            recognised=now - np.stack(unlike),
+            least=(settings.least + settings.return_margin * loose).astype(np.float32),
+            area=np.array([known.area for known in objects], dtype=np.float32),
+            views=tuple(views),
+            least_recall=np.array(needed, dtype=np.float32),
         )
 
     def _give_back(self, beliefs: np.ndarray, rows: Mapping[int, int]) -> None:

@@ -6,7 +6,8 @@ the batch's width), or share between objects and steps what depends on the image
 segment-anything's.
 
 A dozen tokens face thousands of cells, so products are taken in the order in which the image side stays narrow (see
-`attention`), and the image is never copied per object: the first block reads it through projections made once a frame.
+`attention`), and the image is never copied per object: the first block reads it through projections that are made once
+a frame (where calls are recorded, on a GPU, once a call).
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ class BatchedDecoder:
         hidden, cells = self._attend(self._image_of(features), self._tokens(kind, xy), kind != _PAD, masks)
         scores, kernels = self._heads(hidden)
         logits = _unshuffled(self._upscale(cells) @ kernels[:, None], (h, w)).float()
-        top, bottom, left, right = (4 * bounds).T[..., None]
+        top, bottom, left, right = (PLACES * bounds).T[..., None]
         y, x = (torch.arange(PLACES * side, device=kind.device) for side in (h, w))
         rows, columns = (top <= y) & (y < bottom), (left <= x) & (x < right)
         inside = (rows[:, :, None] & columns[:, None])[:, None]
