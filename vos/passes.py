@@ -300,9 +300,11 @@ class VideoPass:
                         f"the clicks or box for object {object_id} on frame {given.frame} point at nothing that the "
                         "model can outline; click nearer to its middle, add a box, or give a mask"
                     )
-        taken = np.any([np.zeros_like(followed.index_map, bool), *masks.values()], axis=0)
+        begun = tuple(masks.values())
         for object_id in followed.mended:
-            left = (followed.index_map == object_id) & ~taken
+            left = followed.index_map == object_id
+            for mask in begun:
+                left &= ~mask
             if left.any():
                 masks[object_id] = left
         return {i: masks[i] for i in given.ids if i in masks}
