@@ -63,12 +63,29 @@ def test_others_stay_as_they_are() -> None:
     assert [item.given for item in after[2].objects] == [True, False]
 
 
+def test_a_click_takes_what_another_has() -> None:
+    other = MaskReference(0, 7 * (TRUTH[0] == 2).astype(np.uint8))
+    before, after = run(other), run(other, Click(2, *middle(RIGHT, 2)))
+    x, y = (round(value) for value in middle(RIGHT, 2))
+    assert (before[2].index_map[y, x], after[2].index_map[y, x]) == (7, 1)
+    assert iou(after[2].mask(1) & ~before[2].mask(1), TRUTH[2] == 2) > 0.5
+
+
+def test_a_click_that_changes_nothing_is_no_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vos.segment.clicks_mended", lambda model, image, logits, clicks: logits)
+    before, after = run(), run(Click(2, *middle(LEFT, 2), positive=False))
+    np.testing.assert_array_equal(before[2].index_map, after[2].index_map)
+    assert before[2].objects == after[2].objects
+    np.testing.assert_array_equal(before[4].index_map, after[4].index_map)
+
+
 def test_what_is_not_known_yet_cannot_be_taken_away() -> None:
     """As on the way backwards, where a click on frame 3 comes before the mask on frame 1."""
     plan = ReferencePlan.build(
         [
             MaskReference(1, START.astype(np.uint8)),
             Click(3, 5, 5, positive=False),
+            Click(2, *middle(LEFT, 2)),
             MaskReference(4, 9 * (TRUTH[4] == 2).astype(np.uint8)),
         ],
         frame_size=SIZE,
@@ -139,6 +156,18 @@ def test_several_clicks_at_once(mobile_sam: SegmentAnything, embedded: FeatureMa
     assert found[160, 230]
     assert not found[217, 40]
     assert iou(found & ~leak, left | right) > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["persam-f", "best"])
+def test_what_another_has_in_a_run(mobile_sam: SegmentAnything, preset: str) -> None:
+    references = [MaskReference(0, TRUTH[0]), Click(2, *middle(RIGHT, 2), id=1)]
+    tracker = VideoTracker(load_settings(preset, {"device": "cpu", "input_size": 1024}), Models(mobile_sam, None))
+    frames = [Frame(i, image) for i, image in enumerate(IMAGES[:3])]
+    results = list(tracker.run(frames, ReferencePlan.build(references, frame_size=SIZE)))
+    assert iou(results[1].index_map == 2, TRUTH[1] == 2) > 0.9
+    assert iou(results[2].index_map == 1, TRUTH[2] > 0) > 0.85
+    assert [item.given for item in results[2].objects] == [True, False]
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 
@@ -37,14 +38,14 @@ class _Followed(NamedTuple):
         logits: float (h, w) each, by id.
         scores: by id.
         uncorrected: index map and logits for the tracker; None if they are the same.
-        mended: those whose masks were changed by clicks.
+        mended: those whose masks clicks have changed, with what they claim, bool (H, W).
     """
 
     index_map: np.ndarray
     logits: dict[int, torch.Tensor]
     scores: dict[int, float]
     uncorrected: tuple[np.ndarray, dict[int, torch.Tensor]] | None
-    mended: tuple[int, ...] = ()
+    mended: Mapping[int, np.ndarray]
 
 
 class VideoPass:
@@ -240,19 +241,19 @@ class VideoPass:
 
     def _follow(self, frame: Frame, features: Features, given: FrameReferences) -> _Followed:
         """The known objects that have no reference on this frame, or clicks alone, by which their masks are mended."""
-        clicks = {i: p for i, p in given.prompts.items() if p.box is None and i in self._objects}
+        clicks = {i: p for i, p in given.prompts.items() if p.mends and i in self._objects}
         others = set(given.ids) - clicks.keys()
         rows = self._objects.rows_without(others)
         if not rows.size:
-            return _Followed(np.zeros(frame.size, dtype=np.uint8), {}, {}, None)
+            return _Followed(np.zeros(frame.size, dtype=np.uint8), {}, {}, None, {})
         ids = [self._objects.ids[row] for row in rows]
         with self.times.stage("locate"):
             located = self._located(frame, features)
             prompts = located.rows(rows) if others else located  # rows are copies
         with self.times.stage("segment"):
             found = self._segmenter.segment(ids, features.image, prompts, features.detail)
-            mended = tuple(i for i in clicks if bool((found.logits[ids.index(i)] > 0).any()))
-            for i in mended:
+            there = [i for i in clicks if self._segmenter.layer(features.image, found.logits[ids.index(i)]).any()]
+            for i in there:
                 found = self._segmenter.mend(ids.index(i), found, features.image, clicks[i])
 
         def merged(logits: torch.Tensor) -> tuple[np.ndarray, dict[int, torch.Tensor]]:
@@ -262,7 +263,9 @@ class VideoPass:
 
         uncorrected = None if found.uncorrected is found.logits else merged(found.uncorrected)
         scores = dict(zip(ids, found.scores.tolist(), strict=True))
-        return _Followed(*merged(found.logits), scores, uncorrected, mended)
+        index_map, logits = merged(found.logits)
+        mended = {i: _claimed(self._segmenter.layer(features.image, logits[i]), index_map, i, clicks[i]) for i in there}
+        return _Followed(index_map, logits, scores, uncorrected, mended)
 
     def _located(self, frame: Frame, features: Features) -> Prompts:
         """One row for each known object; TrackerError where the tracker gives something else."""
@@ -283,9 +286,11 @@ class VideoPass:
         The logits of those made by SAM, float (h, w) each, are added to the followed ones.
         """
         masks = dict(given.masks)
-        # Of an object that is not there, clicks may say that it is not where it is not.
+        # What is to be mended may be absent, or on the way backwards not be known yet.
         prompts = {
-            i: prompt for i, prompt in given.prompts.items() if i not in followed.mended and prompt.points_at_something
+            i: prompt
+            for i, prompt in given.prompts.items()
+            if i not in followed.mended and prompt.points_at_something and (i in self._objects or not prompt.mends)
         }
         if prompts:
             found = self._segmenter.from_prompts(features.image, _batched(list(prompts.values())))
@@ -301,11 +306,13 @@ class VideoPass:
                         "model can outline; click nearer to its middle, add a box, or give a mask"
                     )
         begun = tuple(masks.values())
-        for object_id in followed.mended:
-            left = followed.index_map == object_id
+        for object_id, claimed in followed.mended.items():
+            left = claimed.copy()
             for mask in begun:
                 left &= ~mask
-            if left.any():
+            clicks = given.prompts[object_id]
+            # A mask that is still wrong wherever somebody clicked is no reference.
+            if left.any() and (clicks.held_by(left) == (clicks.labels == 1)).any():
                 masks[object_id] = left
         return {i: masks[i] for i in given.ids if i in masks}
 
@@ -322,6 +329,20 @@ class VideoPass:
         if ids and features.detail is not None:
             own = located.rows(np.array([self._objects.row(i) for i in ids]))
             self._segmenter.learn_corrections(ids, features.image, own, [masks[i] for i in ids], features.detail)
+
+
+def _claimed(layer: np.ndarray, index_map: np.ndarray, object_id: int, clicks: ClickBoxPrompt) -> np.ndarray:
+    """What clicks make an object's own, bool (H, W): what it has won and, where a positive click is on what another
+    object has won, all that it claims there.
+
+    Args:
+        layer: bool (H, W), what it claims.
+        index_map: uint8 (H, W).
+    """
+    own = index_map == object_id
+    _, parts = cv2.connectedComponents((layer & ~own).astype(np.uint8), connectivity=8)
+    meant = parts[clicks.pixels(parts.shape)][clicks.labels == 1]
+    return own | np.isin(parts, meant[meant > 0])
 
 
 def _painted(index_map: np.ndarray, masks: Mapping[int, np.ndarray]) -> np.ndarray:

@@ -212,6 +212,10 @@ class Segmenter:
         uncorrected[row] = mended
         return Segmented(logits, found.scores, uncorrected)
 
+    def layer(self, image: FeatureMap, logits: torch.Tensor) -> np.ndarray:
+        """What an object claims for itself, bool (H, W), of its logits (h, w)."""
+        return np.asarray((self._model.to_frame(logits[None], image)[0] > 0).cpu().numpy())
+
     def merge(self, image: FeatureMap, logits: torch.Tensor) -> np.ndarray:
         """Objects compete for every pixel: the largest logit wins where it is above 0.
 

@@ -20,7 +20,7 @@ from tests.drawn import clip
 from tests.stand_in import stand_in_models
 from vos.models import load
 
-SEQUENCES = "alpha,alpha8,cutouts,images,yolo"
+SEQUENCES = "alpha,alpha8,cutouts,pictures,yolo"
 FILES = "coco,youtube,npz,polygons,csv"
 
 
@@ -65,10 +65,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_what_is_converted_later_is_what_tracking_writes(
     export: Callable[..., Ended], out: Path, tracked: Path
 ) -> None:
-    ended = export("--to", f"{FILES},cutouts,alpha8,images,yolo")
+    ended = export("--to", f"{FILES},cutouts,alpha8,pictures,yolo")
     assert ended.code == 0, ended.err
     names = ["coco.json", "youtube.json", "masks.npz", "polygons.json", "measurements.csv"]
-    names += ["cutouts", "alpha8", "images", "yolo"]
+    names += ["cutouts", "alpha8", "pictures", "yolo"]
     assert ended.out.strip() == f"10 frames -> {', '.join(str(out / name) for name in names)}"
     wanted, found = contents(tracked / "out"), contents(out)
     for name in ("masks.npz", "overlay.mp4"):

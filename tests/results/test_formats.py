@@ -322,11 +322,11 @@ def test_yolo(tmp_path: Path, source: Source, ids: tuple[int, ...]) -> None:
 
 
 def test_pictures(tmp_path: Path, source: Source) -> None:
-    write(tmp_path, source, "images", "coco")
+    write(tmp_path, source, "pictures", "coco")
     names = [image["file_name"] for image in json.loads((tmp_path / "coco.json").read_text())["images"]]
-    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == names
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == names
     for name, result in zip(names, RESULTS, strict=True):
-        with Image.open(tmp_path / "images" / name) as picture:
+        with Image.open(tmp_path / "pictures" / name) as picture:
             assert np.abs(np.asarray(picture).astype(int) - result.frame.image).mean() < 4  # of noise
 
 

@@ -170,6 +170,9 @@ def test_refusals(video: Path, tmp_path: Path) -> None:
     for rate in (0, -1, 1e9, 1e-9, float("nan"), True, "10", "1e999999999"):
         with pytest.raises(SettingsError, match="rate must be a number of frames per second"):
             Reading(rate=rate)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="every 5th of 1/10000 frames a second are less than one in 43200 seconds"):
+        Reading(rate=Fraction(1, 10_000), every=5)
+    assert Reading(rate=np.float32(2.5)).rate == Fraction(5, 2)  # type: ignore[arg-type]
     assert Reading(start=np.int64(3), every=np.uint8(2), max_size=np.int32(64)) == Reading(3, None, 2, max_size=64)
     with pytest.raises(SettingsError, match="unknown reader 'x'; there are pyav, decord"):
         Reading(reader="x")

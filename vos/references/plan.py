@@ -22,16 +22,27 @@ class ClickBoxPrompt:
         points: float32 (P, 2), xy, pixels of the frame; P may be 0 where there is a box.
         labels: int8 (P,): 1 positive, 0 negative.
         box: float32 (4,), xyxy, inclusive; None where no box was given.
+        mends: an earlier frame has a reference of the object, and these are clicks alone: its mask is to be mended.
     """
 
     points: np.ndarray
     labels: np.ndarray
     box: np.ndarray | None
+    mends: bool = False
 
     @property
     def points_at_something(self) -> bool:
         """Whether it says where the object is, not only where it is not."""
         return self.box is not None or bool((self.labels == 1).any())
+
+    def held_by(self, mask: np.ndarray) -> np.ndarray:
+        """Which points are on a mask, bool (H, W): bool (P,)."""
+        return np.asarray(mask[self.pixels(mask.shape)])
+
+    def pixels(self, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """The pixels of a frame (H, W) that the points are on: rows and columns, int64 (P,) each."""
+        x, y = np.clip(np.rint(self.points).astype(np.int64), 0, (size[1] - 1, size[0] - 1)).T
+        return y, x
 
     def __repr__(self) -> str:
         box = "no box" if self.box is None else f"box {self.box.tolist()}"
@@ -260,5 +271,5 @@ def _prompts_by_id(pointers: Sequence[Click | BoxPrompt], entered: Collection[in
         box = np.array([boxes[0].x0, boxes[0].y0, boxes[0].x1, boxes[0].y1], np.float32) if boxes else None
         points = np.array([(click.x, click.y) for click in clicks], np.float32).reshape(-1, 2)
         labels = np.array([click.positive for click in clicks], np.int8)
-        prompts[object_id] = ClickBoxPrompt(points, labels, box)
+        prompts[object_id] = ClickBoxPrompt(points, labels, box, mends=object_id in entered and box is None)
     return prompts

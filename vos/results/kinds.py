@@ -71,7 +71,7 @@ _ALL = (
         needs_soft=True,
         check=check_prores,
     ),
-    Kind("images", Target("images", r"\d{5,}\.jpg"), PictureSink, pixels=True),
+    Kind("pictures", Target("pictures", r"\d{5,}\.jpg"), PictureSink, pixels=True),
     Kind("coco", Target("coco.json"), CocoSink, takes_soft=True),
     Kind("youtube", Target("youtube.json"), YoutubeSink, takes_soft=True),
     Kind(

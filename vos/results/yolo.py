@@ -48,8 +48,7 @@ class YoloSink(FileFolder):
     def close(self, summary: Summary) -> None:
         if summary.frames:
             names = "".join(f"  {number}: object {object_id}\n" for object_id, number in self._classes.items())
-            about = f"# masks of {self._run.clip.name}\n".encode()
-            self.save("data.yaml", about + f"train: images\nval: images\nnames:\n{names}".encode())
+            self.save("data.yaml", f"train: images\nval: images\nnames:\n{names}".encode("ascii"))
         super().close(summary)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor, isfinite
-from numbers import Rational
+from numbers import Rational, Real
 from operator import index
 
 import numpy as np
@@ -21,7 +21,7 @@ _SMALLEST = 32
 READERS = ("pyav", "decord")
 # Frames per second of what has no clock.
 RATE_IF_UNCLOCKED = Fraction(24)
-_FASTEST, _SLOWEST = 100_000, 86_400
+_FASTEST, _SLOWEST = 100_000, 43_200
 
 _FRAME = re.compile(r"\d{1,9}", re.ASCII)
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})s", re.ASCII)
@@ -112,6 +112,10 @@ class Reading:
         size = None if self.max_size is None else _count(self.max_size, "max_size", _SMALLEST)
         object.__setattr__(self, "max_size", size)
         object.__setattr__(self, "rate", None if self.rate is None else _rate(self.rate))
+        if self.rate is not None and self.rate / self.every < Fraction(1, _SLOWEST):
+            raise SettingsError(
+                f"every {_ordinal(self.every)} of {self.rate} frames a second are less than one in {_SLOWEST} seconds"
+            )
         if self.start < 0 or (self.end is not None and self.end < 0):
             raise SettingsError(f"start and end must be 0 or more, got {self.start} and {self.end}")
         comparable = self.end is not None and isinstance(self.start, int) == isinstance(self.end, int)
@@ -183,10 +187,12 @@ def _moment(value: object, name: str) -> Moment:
 
 def _rate(value: object) -> Fraction:
     rate = None
-    if isinstance(value, float) and isfinite(value):
-        rate = Fraction(str(value))  # 29.97 is 2997/100, and not the binary fraction beside it
-    elif isinstance(value, Rational) and not isinstance(value, bool):
+    if isinstance(value, bool):
+        rate = None
+    elif isinstance(value, Rational):
         rate = Fraction(value)
+    elif isinstance(value, Real) and isfinite(value):
+        rate = Fraction(str(value))  # 29.97 is 2997/100, and not the binary fraction beside it
     if rate is None or not Fraction(1, _SLOWEST) <= rate <= _FASTEST:
         raise SettingsError(
             f"rate must be a number of frames per second, from one in {_SLOWEST} seconds to {_FASTEST}, got {value}"
