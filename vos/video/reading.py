@@ -187,12 +187,9 @@ def _moment(value: object, name: str) -> Moment:
 
 def _rate(value: object) -> Fraction:
     rate = None
-    if isinstance(value, bool):
-        rate = None
-    elif isinstance(value, Rational):
-        rate = Fraction(value)
-    elif isinstance(value, Real) and isfinite(value):
-        rate = Fraction(str(value))  # 29.97 is 2997/100, and not the binary fraction beside it
+    if isinstance(value, Real) and not isinstance(value, bool) and isfinite(value):
+        # As text, 29.97 is 2997/100, and not the binary fraction beside it.
+        rate = Fraction(value if isinstance(value, Rational) else str(value))
     if rate is None or not Fraction(1, _SLOWEST) <= rate <= _FASTEST:
         raise SettingsError(
             f"rate must be a number of frames per second, from one in {_SLOWEST} seconds to {_FASTEST}, got {value}"
