@@ -343,7 +343,7 @@ def test_what_was_converted_before_stays_until_it_is_made_anew(export: Callable[
 
 def test_what_cannot_be_converted(vos: Vos, export: Callable[..., Ended], out: Path, tmp_path: Path) -> None:
     assert (
-        "there is no track.json; track with --save masks,json, or --resume the run"
+        "there is no track.json; track again with --save masks,json among others"
         in vos("export", tmp_path / "none", "--to", "csv").error
     )
     assert "masks: is what results are converted from; there are overlay, alpha" in export("--to", "masks").error

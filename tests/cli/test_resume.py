@@ -214,6 +214,10 @@ def test_what_there_is_to_resume(track: Callable[..., Ended], fail: Callable[...
         error = track("new", "--resume", *more).error
         assert "holds the finished results of another run: it had" in error
         assert error.endswith("give the same again, or track again with --overwrite")
+    assert "finished already" in track("new", "--resume", "--overwrite").out
+    ended = track("new", "--resume", "--overwrite", "--set", "decoder.cascade=2")
+    assert (ended.code, "finished already" in ended.out) == (0, False)
+    assert track("new", "--overwrite").code == 0
     moved = tmp_path / "moved" / "clip.mp4"
     moved.parent.mkdir()
     shutil.copy(tmp_path / "clip.mp4", moved)
@@ -235,7 +239,8 @@ def test_what_there_is_to_resume(track: Callable[..., Ended], fail: Callable[...
         assert reason in error
         assert "give the same again, or track again with --overwrite" in error
     assert contents(tmp_path / "out") == before
-    assert track("out", "--overwrite").code == 0
+    assert track("out", "--resume", "--overwrite", "--set", "decoder.cascade=2").code == 0
+    assert "finished already" in track("out", "--resume", "--set", "decoder.cascade=2").out
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode there")

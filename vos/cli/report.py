@@ -10,6 +10,7 @@ import numpy as np
 from vos.cli.console import FrameProgress, duration, printable, stdout
 from vos.references import Click, MaskReference, Reference, ReferencePlan, describe
 from vos.results import Span, Summary
+from vos.types import FrameResult
 
 _SPANS_SHOWN = 5
 # Characters of a path.
@@ -35,6 +36,17 @@ def understood(plan: ReferencePlan) -> list[str]:
         else:
             lines.append(f"{reference.source}{at}: object {reference.id}")
     return [*lines, *plan.notes]
+
+
+def pointed_at(plan: ReferencePlan, result: FrameResult) -> list[str]:
+    """One line per object that clicks or a box point at on this frame: how large that made it."""
+    lines = []
+    given = {item.id for item in result.objects if item.given}
+    for object_id in plan.at(result.frame.index).prompts:
+        mask = np.where(result.index_map == object_id, np.uint8(object_id), np.uint8(0))
+        what = describe(mask) if object_id in given else f"clicks change nothing of object {object_id}"
+        lines.append(f"frame {result.frame.index}: {what}")
+    return lines
 
 
 def as_option(reference: Reference) -> str:

@@ -16,7 +16,7 @@ import typer
 from vos.backwards import Backwards, reopening
 from vos.cli.console import FrameProgress, duration, stderr
 from vos.cli.reading import Watch, notes
-from vos.cli.report import as_option, ended, frames, system_error, tell, understood, valid
+from vos.cli.report import as_option, ended, frames, pointed_at, system_error, tell, understood, valid
 from vos.cli.session import Session, versions
 from vos.cli.stopping import STOPPED, Stopped
 from vos.errors import OutputError, ResumeError, VosError, one_line
@@ -89,12 +89,11 @@ def run(source: str, wanted: list[Reference], session: Session, out: Path, wishe
         if wishes.resume and job is None:
             what = "this source" if opened.origin is None else f"tracker {session.settings.tracker.name}"
             raise OutputError(f"{out}: a run of {what} cannot be resumed; leave out --resume")
-        if wishes.resume and is_finished(out, wishes.save):
-            check_finished(out, about)
+        if wishes.resume and _is_finished(out, about, wishes):
             tell(wishes.quiet, f"{out}: finished already; nothing to resume")
             return
         tell(wishes.quiet, opened.describe(), *notes(opened, wishes.save), *understood(plan))
-        kept = Kept.read(out, job) if wishes.resume and job is not None else None
+        kept = _kept(out, job, wishes) if wishes.resume and job is not None else None
         with ResultWriter(
             out,
             about,
@@ -107,6 +106,29 @@ def run(source: str, wanted: list[Reference], session: Session, out: Path, wishe
             tell(wishes.quiet, session.describe())
             with nullcontext() if again is None else Backwards(plan, again, opened.reading) as before:
                 _follow(opened, plan, session, kept, writer, wishes, before, resumable=job is not None)
+
+
+def _is_finished(out: Path, about: Run, wishes: Wishes) -> bool:
+    """Whether OUT holds all results of this run; ResumeError where they are of another that may not be replaced."""
+    if not is_finished(out, wishes.save):
+        return False
+    try:
+        check_finished(out, about)
+    except ResumeError:
+        if not wishes.overwrite:
+            raise
+        return False
+    return True
+
+
+def _kept(out: Path, job: dict[str, Any], wishes: Wishes) -> Kept | None:
+    """What is kept of this run; ResumeError where it is of another that may not be replaced."""
+    try:
+        return Kept.read(out, job)
+    except ResumeError:
+        if not wishes.overwrite:
+            raise
+        return None
 
 
 def _follow(
@@ -147,6 +169,7 @@ def _follow(
                 for result in results:
                     writer.write(result if before is None else before.join(result))
                     watch.answered(result.frame.index, cut=result.frame.cut)
+                    tell(wishes.quiet, *pointed_at(plan, result))
                     progress.advance()
                     if resumable and progress.done % wishes.keep_every == 0:
                         writer.keep(video.state())

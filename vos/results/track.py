@@ -170,9 +170,8 @@ def read_track(out: Path) -> dict[str, Any]:
     """The track file of a folder of results; OutputError where there is none, or another thing."""
     path = out / TRACK_FILE
     if not path.is_file():
-        raise OutputError(
-            f"{out}: no finished results: there is no {path.name}; track with --save masks,json, or --resume the run"
-        )
+        advice = "--resume the run" if (out / ".resume").is_dir() else "track again with --save masks,json among others"
+        raise OutputError(f"{out}: no finished results: there is no {path.name}; {advice}")
     try:
         track = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
