@@ -11,7 +11,7 @@ import torch
 
 from tests.drawn import Thing, clip
 from tests.stand_in import stand_in_models
-from vos.clicks import mended
+from vos.clicks import mended_mask
 from vos.errors import ReferenceInputError
 from vos.models.features import FeatureMap
 from vos.models.load import Models
@@ -72,7 +72,7 @@ def test_a_click_takes_what_another_has() -> None:
 
 
 def test_a_click_that_changes_nothing_is_no_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vos.segment.clicks_mended", lambda model, image, logits, clicks: logits)
+    monkeypatch.setattr("vos.segment.mended_mask", lambda model, image, logits, clicks: logits)
     before, after = run(), run(Click(2, *middle(LEFT, 2), positive=False))
     np.testing.assert_array_equal(before[2].index_map, after[2].index_map)
     assert before[2].objects == after[2].objects
@@ -135,14 +135,22 @@ def test_with_the_real_model(mobile_sam: SegmentAnything, embedded: FeatureMap, 
     left, right = TRUTH[0] == 1, TRUTH[0] == 2
     before, wanted = (left, left | right) if positive else (left | right, left)
     logits = logits_of(mobile_sam, embedded, before)
-    after = mended(mobile_sam, embedded, logits, clicked((*middle(RIGHT, 0), positive)))
+    after = mended_mask(mobile_sam, embedded, logits, clicked((*middle(RIGHT, 0), positive)))
     found = mobile_sam.to_frame(after[None], embedded)[0].numpy() > 0
     assert iou(found, wanted) > 0.9
     count, parts = cv2.connectedComponents(((after > 0) != (logits > 0)).numpy().astype(np.uint8))
     assert count == 2, "one part has changed"
-    again = mended(mobile_sam, embedded, after, clicked((*middle(RIGHT, 0), positive)))
+    again = mended_mask(mobile_sam, embedded, after, clicked((*middle(RIGHT, 0), positive)))
     np.testing.assert_array_equal(again > 0, after > 0)
     assert parts.any()
+
+
+def test_where_nothing_is_there_is_nothing_to_mend() -> None:
+    models = stand_in_models()
+    image = models.segmenter.encode(IMAGES[0])
+    nothing = torch.full(models.segmenter.mask_size(image), -6.0)
+    nothing[-1] = 6  # padding
+    assert mended_mask(models.segmenter, image, nothing, clicked((5, 5, 0))) is nothing
 
 
 @pytest.mark.slow
@@ -151,7 +159,7 @@ def test_several_clicks_at_once(mobile_sam: SegmentAnything, embedded: FeatureMa
     leak = np.zeros_like(left)
     leak[200:235, 20:60] = True
     logits = logits_of(mobile_sam, embedded, left | leak)
-    after = mended(mobile_sam, embedded, logits, clicked((*middle(RIGHT, 0), 1), (40, 217, 0)))
+    after = mended_mask(mobile_sam, embedded, logits, clicked((*middle(RIGHT, 0), 1), (40, 217, 0)))
     found = mobile_sam.to_frame(after[None], embedded)[0].numpy() > 0
     assert found[160, 230]
     assert not found[217, 40]

@@ -18,7 +18,9 @@ _DEEP = 5
 _CHANGE = 0.2
 
 
-def mended(model: SegmentAnything, image: FeatureMap, logits: torch.Tensor, clicks: ClickBoxPrompt) -> torch.Tensor:
+def mended_mask(
+    model: SegmentAnything, image: FeatureMap, logits: torch.Tensor, clicks: ClickBoxPrompt
+) -> torch.Tensor:
     """An object's mask, changed where clicks say that it is wrong, and nowhere else.
 
     The model is asked with the mask, points deep inside it and the clicks. Of what an answer adds that counts which
@@ -30,7 +32,8 @@ def mended(model: SegmentAnything, image: FeatureMap, logits: torch.Tensor, clic
     Args:
         model: the segmenter.
         image: the frame's embedding.
-        logits: float (h, w), the decoder's resolution, padding included; somewhere above 0 on the frame.
+        logits: float (h, w), the decoder's resolution, padding included. Where they are nowhere above 0 on the frame,
+            there is nothing to mend.
         clicks: points on the frame, positive and negative.
 
     Returns:
@@ -41,6 +44,8 @@ def mended(model: SegmentAnything, image: FeatureMap, logits: torch.Tensor, clic
     x, y = np.clip(((clicks.points + 0.5) / size).astype(np.int64), 0, (w - 1, h - 1)).T
     mask, wanted = np.zeros(logits.shape, bool), clicks.labels == 1
     mask[:h, :w] = (logits[:h, :w] > 0).cpu().numpy()
+    if not mask.any():
+        return logits
     inside = deep_points(mask, np.ones(mask.shape), _DEEP) * size - 0.5
     points = np.concatenate([clicks.points, inside.astype(np.float32)])
     labels = np.concatenate([clicks.labels, np.ones(len(inside), np.int8)])
@@ -58,6 +63,19 @@ def mended(model: SegmentAnything, image: FeatureMap, logits: torch.Tensor, clic
         if _holds(model, image, whole, clicks)[click] != wanted[click]:
             whole = _with_thing_at(model, image, whole, clicks, click)
     return whole
+
+
+def claimed(layer: np.ndarray, own: np.ndarray, clicks: ClickBoxPrompt) -> np.ndarray:
+    """What clicks make an object's own, bool (H, W): what it has won and, where a positive click is on what another
+    object has won, all that it claims there.
+
+    Args:
+        layer: bool (H, W), what it claims.
+        own: bool (H, W), what it has won.
+    """
+    wanted = clicks.labels == 1
+    rows, columns = clicks.pixels(own.shape)
+    return own | _parts_at(layer & ~own, rows[wanted], columns[wanted])
 
 
 def _with_thing_at(

@@ -10,10 +10,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 
+from vos.clicks import claimed
 from vos.device import frame_errors
 from vos.errors import ReferenceInputError, SettingsError, TrackerError
 from vos.keyframes import Carrier, Keyframes
@@ -264,7 +264,9 @@ class VideoPass:
         uncorrected = None if found.uncorrected is found.logits else merged(found.uncorrected)
         scores = dict(zip(ids, found.scores.tolist(), strict=True))
         index_map, logits = merged(found.logits)
-        mended = {i: _claimed(self._segmenter.layer(features.image, logits[i]), index_map, i, clicks[i]) for i in there}
+        mended = {
+            i: claimed(self._segmenter.layer(features.image, logits[i]), index_map == i, clicks[i]) for i in there
+        }
         return _Followed(index_map, logits, scores, uncorrected, mended)
 
     def _located(self, frame: Frame, features: Features) -> Prompts:
@@ -306,8 +308,8 @@ class VideoPass:
                         "model can outline; click nearer to its middle, add a box, or give a mask"
                     )
         begun = tuple(masks.values())
-        for object_id, claimed in followed.mended.items():
-            left = claimed.copy()
+        for object_id, own in followed.mended.items():
+            left = own.copy()
             for mask in begun:
                 left &= ~mask
             clicks = given.prompts[object_id]
@@ -329,20 +331,6 @@ class VideoPass:
         if ids and features.detail is not None:
             own = located.rows(np.array([self._objects.row(i) for i in ids]))
             self._segmenter.learn_corrections(ids, features.image, own, [masks[i] for i in ids], features.detail)
-
-
-def _claimed(layer: np.ndarray, index_map: np.ndarray, object_id: int, clicks: ClickBoxPrompt) -> np.ndarray:
-    """What clicks make an object's own, bool (H, W): what it has won and, where a positive click is on what another
-    object has won, all that it claims there.
-
-    Args:
-        layer: bool (H, W), what it claims.
-        index_map: uint8 (H, W).
-    """
-    own = index_map == object_id
-    _, parts = cv2.connectedComponents((layer & ~own).astype(np.uint8), connectivity=8)
-    meant = parts[clicks.pixels(parts.shape)][clicks.labels == 1]
-    return own | np.isin(parts, meant[meant > 0])
 
 
 def _painted(index_map: np.ndarray, masks: Mapping[int, np.ndarray]) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vos.clicks import mended as clicks_mended
+from vos.clicks import mended_mask
 from vos.corrections import Correction, Looks, Samples, detail
 from vos.evidence import Choice, choose, completed
 from vos.hypotheses import Hypotheses, hypotheses, remainders
@@ -203,7 +203,7 @@ class Segmenter:
 
     def mend(self, row: int, found: Segmented, image: FeatureMap, clicks: ClickBoxPrompt) -> Segmented:
         """The same with one object's mask changed where clicks say that it is wrong (see `vos.clicks`)."""
-        mended = clicks_mended(self._model, image, found.logits[row], clicks)
+        mended = mended_mask(self._model, image, found.logits[row], clicks)
         logits = found.logits.clone()
         logits[row] = mended
         if found.uncorrected is found.logits:

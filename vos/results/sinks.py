@@ -157,7 +157,7 @@ class MaskSink(FileFolder):
 
 
 class PictureSink(FileFolder):
-    """The frames as they were tracked, JPEG, named as data sets name those of a video: 00000.jpg."""
+    """The frames as they were read, JPEG, named as data sets name those of a video: 00000.jpg."""
 
     def __init__(self, path: Path, reserve: Reserve, run: Run) -> None:
         super().__init__(path, reserve)
