@@ -152,11 +152,33 @@ def test_a_table_of_jobs(track: Callable[..., Ended], loads: list[str], shots: P
     assert f"failed: {tmp_path / 'shots/none.mp4'}: " in ended.out
 
 
+def test_all_jobs_have_the_same_classes(
+    track: Callable[..., Ended], vos: Vos, loads: list[str], shots: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "jobs.csv"
+    table.write_text(
+        "source,ref,label\n"
+        "shots/b.mp4,shots/b.png,cat:1\n"
+        "shots/a.mov,shots/a.png,dog:1; cat:2\n"
+        "shots/stills,shots/stills.png,\n"
+    )
+    ended = track(table, "--save", "coco,json", "--label", "mouse")
+    assert ended.code == 0, ended.err
+    used = {}
+    for name in ("a", "b", "stills"):
+        coco = json.loads((tmp_path / "out" / name / "coco.json").read_text())
+        assert [(c["id"], c["name"]) for c in coco["categories"]] == [(1, "mouse"), (2, "cat"), (3, "dog")]
+        used[name] = {a["track_id"]: a["category_id"] for a in coco["annotations"]}
+    assert used == {"a": {1: 3, 2: 2}, "b": {1: 2, 2: 1}, "stills": {1: 1, 2: 1}}
+    assert "labels: 1 dog, 2 cat" in ended.out
+    assert track(table, "--label", "mouse:x").error.startswith("vos: error: label 'mouse:x' is not of the form NAME")
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("", "the first line must name the columns, 'source' among them"),
-        ("video,ref\na.mp4,b.png\n", "unknown column 'video'; there are source, ref, click, box, out"),
+        ("video,ref\na.mp4,b.png\n", "unknown column 'video'; there are source, ref, click, box, label, out"),
         ("ref,click\nb.png,\n", "the first line must name the columns, 'source' among them"),
         ("Source;Ref\na.mp4;b.png\n", "its cells are divided by semicolons; divide them by commas"),
         ("source,click\na.mp4,30,40\n", "line 2 has more cells than there are columns; put quotes around a comma"),

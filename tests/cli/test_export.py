@@ -123,6 +123,25 @@ def test_soft_masks_are_not_written_over_as_they_are_read(
     assert "alpha/2/00008.png: there is no such file" in export("--to", "cutouts").error
 
 
+def test_labels(vos: Vos, light: None, tmp_path: Path) -> None:
+    video, first, _ = draw(tmp_path, 3)
+    job = ("track", video, "--ref", f"{first}:1", "--preset", "persam", "-o", tmp_path / "out", "--save")
+    ended = vos(*job, "masks,json,csv,coco", "--label", "mouse", "--label", "cat:2")
+    assert ended.code == 0, ended.err
+    assert "labels: 1 mouse\nlabels of objects that are not here: 2 (cat); there is 1\n" in ended.out
+    as_tracked = contents(tmp_path / "out")
+    again = (*job, "masks,json,csv,coco", "--resume")
+    assert "finished already" in vos(*again, "--label", "mouse", "--label", "cat:2").out
+    assert "it had labels = mouse, cat:2, this is mouse" in vos(*again, "--label", "mouse").error
+
+    export = ("export", tmp_path / "out", "--to", "csv,coco", "--overwrite")
+    assert vos(*export).out.startswith("labels: 1 mouse\n")
+    assert contents(tmp_path / "out") == as_tracked
+    assert vos(*export, "--label", "rat:1").out.startswith("labels: 1 rat\n3 frames")
+    assert '"name": "rat"' in (tmp_path / "out/coco.json").read_text()
+    assert "label 'rat:0': ID must be 1 to 255" in vos(*export, "--label", "rat:0").error
+
+
 def test_numbers_of_images(vos: Vos, export: Callable[..., Ended], out: Path, tmp_path: Path) -> None:
     assert export("--to", "cutouts", "--start-number", "1001", "-o", tmp_path / "vfx").code == 0
     assert sorted(p.name for p in (tmp_path / "vfx/cutouts/2").iterdir()) == [f"{1001 + k}.png" for k in range(10)]
@@ -162,7 +181,7 @@ def test_masks_corrected_by_hand(export: Callable[..., Ended], out: Path) -> Non
     fixed.save(out / "masks/00003.png")
     assert export("--to", "csv").code == 0
     row = (out / "measurements.csv").read_text().splitlines()[4].split(",")
-    assert (row[0], row[3], row[7], row[10:14]) == ("3", "1", "200", ["30", "10", "49", "19"])
+    assert (row[0], row[3], row[8], row[11:15]) == ("3", "1", "200", ["30", "10", "49", "19"])
     array[0, 0] = 77
     Image.fromarray(array).save(out / "masks/00003.png")
     error = export("--to", "csv", "--overwrite").error
@@ -220,7 +239,7 @@ def test_soft_masks_follow_what_is_corrected(export: Callable[..., Ended], out: 
         assert (found[theirs] == 255).all()
         assert (found >= 128).sum() == theirs.sum(), "nothing is left where it was"
     lines = [line.split(",") for line in (out / "measurements.csv").read_text().splitlines()[1:]]
-    areas = {(int(line[0]), int(line[3])): int(line[7]) for line in lines}
+    areas = {(int(line[0]), int(line[3])): int(line[8]) for line in lines}
     coco = json.loads((out / "coco.json").read_text())
     assert {
         (a["image_id"], a["category_id"]): a["area"] for a in coco["annotations"] if a["image_id"] in (2, 4, 9)
@@ -324,7 +343,7 @@ def test_the_only_object_may_be_white(vos: Vos, light: None, tmp_path: Path, mod
     mask.convert(mode).save(tmp_path / "out/masks/00002.png")
     assert vos("export", tmp_path / "out", "--to", "csv").code == 0
     last = (tmp_path / "out/measurements.csv").read_text().splitlines()[-1].split(",")
-    assert (last[3], last[7], last[10:14]) == ("5", "100", ["10", "20", "29", "24"])
+    assert (last[3], last[8], last[11:15]) == ("5", "100", ["10", "20", "29", "24"])
 
 
 def test_what_was_converted_before_stays_until_it_is_made_anew(export: Callable[..., Ended], out: Path) -> None:

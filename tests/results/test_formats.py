@@ -21,7 +21,7 @@ from pycocotools.coco import COCO
 
 from tests.results.soft import IDS, soft_results
 from vos.errors import OutputError, SettingsError
-from vos.results import KINDS, ResultWriter, Run, Summary, files, matte
+from vos.results import KINDS, Labels, ResultWriter, Run, Summary, files, matte
 from vos.results.measure import COLUMNS, perimeter
 from vos.results.polygons import polygons_of
 from vos.results.yolo import outline_of
@@ -319,6 +319,27 @@ def test_yolo(tmp_path: Path, source: Source, ids: tuple[int, ...]) -> None:
             found[IDS[int(number)]] = inside(corners * (width, height) - 0.5, (height, width))
         for i in IDS:
             assert np.array_equal(found.get(i, np.zeros((height, width), bool)), layer(result, i))
+
+
+def test_labels_are_the_classes_of_data_sets(tmp_path: Path, source: Source) -> None:
+    labels = Labels((f"über: {IDS[-1]}", 'a "b"', "none:"))
+    with ResultWriter(tmp_path, Run(source, ids=IDS, labels=labels), save=["coco", "youtube", "yolo", "csv"]) as writer:
+        for result in RESULTS:
+            writer.write(result)
+    classes = {1: "über", 2: 'a "b"', 3: "none"}
+    for name in ("coco", "youtube"):
+        read = json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))
+        assert {category["id"]: category["name"] for category in read["categories"]} == classes
+        assert {a["track_id"] for a in read["annotations"]} == set(IDS)
+        for annotation in read["annotations"]:
+            assert annotation["category_id"] == (1 if annotation["track_id"] == IDS[-1] else 2)
+    about = yaml.safe_load((tmp_path / "yolo/data.yaml").read_text(encoding="utf-8"))
+    assert about["names"] == {number - 1: name for number, name in classes.items()}
+    lines = [line for path in (tmp_path / "yolo/labels").iterdir() for line in path.read_text().splitlines()]
+    assert {line.split()[0] for line in lines} == {"0", "1"}
+    with open(tmp_path / "measurements.csv", newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            assert row["label"] == ("über" if int(row["id"]) == IDS[-1] else 'a "b"')
 
 
 def test_pictures(tmp_path: Path, source: Source) -> None:

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from vos.palette import davis_palette
-from vos.results import OverlayPainter
+from vos.results import Labels, OverlayPainter
 from vos.results.overlay import _FILL
 from vos.types import Frame, FrameResult, ObjectResult, State
 
@@ -146,3 +146,18 @@ def test_chips_avoid_each_other_and_tiny_frames() -> None:
     assert second[0] >= first[2] or second[1] >= first[3]
     tiny = square((10, 10), (1, 2, 2, 5))
     assert OverlayPainter((10, 10))._place(tiny, result_of(tiny).objects[0], (15, 15), []) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "label", "shown"),
+    [((240, 320), "mouse", True), ((240, 320), "x" * 100, True), ((240, 60), "mouse in white", False),
+     ((240, 320), "\u9f20", False)],
+)  # fmt: skip
+def test_labels_are_shown_where_they_can_be(size: tuple[int, int], label: str, shown: bool) -> None:
+    result = result_of(square(size, (1, 100, 10, 40)))
+    plain, labelled = (OverlayPainter(size, labels).paint(result) for labels in (Labels(), Labels((label,))))
+    ys, xs = np.nonzero((plain != labelled).any(axis=-1))
+    assert bool(xs.size) == shown
+    if shown:
+        assert ys.max() < 100
+        assert xs.max() - xs.min() > 30

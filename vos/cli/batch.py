@@ -17,6 +17,7 @@ from vos.cli.report import tell
 from vos.errors import ReferenceInputError, SourceError, VosError
 from vos.paths import IMAGE_SUFFIXES, expanded, is_image_name, natural_key
 from vos.results.kinds import targets
+from vos.results.labels import UNNAMED, Labels
 from vos.results.track import TRACK_FILE
 
 FAILED = 1
@@ -27,7 +28,7 @@ VIDEO_SUFFIXES = frozenset({
 })
 # fmt: on
 _MASK_SUFFIXES = (".png", ".npy", *sorted(IMAGE_SUFFIXES - {".png"}))
-_COLUMNS = ("source", "ref", "click", "box", "out")
+_COLUMNS = ("source", "ref", "click", "box", "label", "out")
 _SEVERAL = ";"
 # What Windows takes for a device, whatever follows after a dot.
 _DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)
@@ -35,11 +36,12 @@ _DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Given:
-    """References as the options --ref, --click and --box give them."""
+    """What to track, as the options --ref, --click and --box give it, true where there is any, and its labels."""
 
     ref: tuple[str, ...] = ()
     click: tuple[str, ...] = ()
     box: tuple[str, ...] = ()
+    labels: Labels = UNNAMED
 
     def __bool__(self) -> bool:
         return bool(self.ref or self.click or self.box)
@@ -85,11 +87,13 @@ def jobs_in(source: str, given: Given, out: Path | None) -> list[Job]:
 
     Args:
         given: what to track in each video. A folder as --ref holds a mask for each, under its name: clip.png for
-            clip.mp4. Nothing at all means masks beside the videos. A row of a table that names something is for itself.
+            clip.mp4. Nothing at all means masks beside the videos. A row of a table that names something is for itself,
+            but for its labels, which come after all others. The jobs have the same classes.
         out: folder for the folders of results; by default the source's name + '-vos' in the current folder.
 
     Raises:
         SourceError: a table that cannot be read.
+        SettingsError: a label that is none.
     """
     path = expanded(source)
     if path.suffix.lower() == ".csv":
@@ -98,7 +102,7 @@ def jobs_in(source: str, given: Given, out: Path | None) -> list[Job]:
         names = _names([Path(row["source"][0]) for row in rows])
         jobs = [_row_job(row, name, given, base, path.parent) for row, name in zip(rows, names, strict=True)]
         _check_apart(path, jobs)
-        return jobs
+        return _same_classes(jobs)
     masks = {expanded(text).resolve() for text in given.ref}
     videos = [video for video in _videos_of(path) if video.resolve() not in masks]
     base = out or Path(f"{path.resolve().name if path.is_dir() else 'videos'}-vos")
@@ -232,7 +236,14 @@ def _row_job(row: dict[str, tuple[str, ...]], name: str, given: Given, base: Pat
     source = str(here / expanded(row["source"][0]))
     own = Given(tuple(_below(here, text) for text in row["ref"]), row["click"], row["box"])
     out = base / (row["out"][0] if row["out"] else name)
-    return _with_masks(Job(source, own or given, out))
+    labels = Labels((*given.labels.given, *row["label"]))
+    return _with_masks(Job(source, replace(own or given, labels=labels), out))
+
+
+def _same_classes(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs with every label of each in all of them, in one order, so that the same number is the same class."""
+    every = Labels(tuple(text for job in jobs for text in job.given.labels.given))
+    return [replace(job, given=replace(job.given, labels=job.given.labels.among(every.names))) for job in jobs]
 
 
 def _below(here: Path, text: str) -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 import typer
 
 from vos.cli.console import FrameProgress, stderr
+from vos.cli.report import called, tell
 from vos.cli.report import frames as counted
-from vos.cli.report import tell
 from vos.cli.track import number, split_names
 from vos.errors import OutputError
-from vos.results import KINDS, ResultWriter, Run
+from vos.results import KINDS, Labels, ResultWriter, Run
 from vos.results.kinds import kinds_of
 from vos.results.lock import alone
 from vos.results.saved import SavedResults
@@ -35,6 +35,12 @@ def export(
         metavar="N",
         help="Number of the first image of alpha and cutouts, such as 1001.  [default: as tracked]",
     ),
+    label: list[str] = typer.Option(
+        [],
+        "--label",
+        metavar="NAME[:ID,...]",
+        help="What objects are called: all, or those of these IDs. May be repeated.  [default: as tracked]",
+    ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace what is there under the same names."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
 ) -> None:
@@ -55,13 +61,15 @@ def export(
     if pixels and given is None:
         raise OutputError(f"{results}: pictures are needed, and where they came from is not known; give --source")
     first = number(start_number) or saved.first_number
+    labels = Labels(tuple(label)) if label else saved.labels
     target = out or results
     if saved.soft is not None and target.resolve() == results.resolve():
         for kind in kinds:
             if kind.target.name == saved.soft.name:
                 raise OutputError(f"{saved.soft}: soft edges are read from there; choose another folder with -o")
     with alone(target), open_source(str(given), reading=saved.reading) if pixels else nullcontext() as opened:
-        run = Run(saved.clip if opened is None else opened, ids=saved.ids, first_number=first)
+        clip = saved.clip if opened is None else opened
+        run = Run(clip, ids=saved.ids, labels=labels, first_number=first)
         with ResultWriter(
             target, run, save=[kind.name for kind in kinds], overwrite=overwrite, conversion=True
         ) as writer:
@@ -71,7 +79,7 @@ def export(
                     progress.advance()
             summary = writer.close()
     where = ", ".join(str(path) for path in summary.outputs)
-    tell(quiet, f"{counted(summary.frames)} -> {where}")
+    tell(quiet, *called(labels, saved.ids), f"{counted(summary.frames)} -> {where}")
     if saved.others:
         stderr.print(
             f"vos: note: {counted(saved.others)} of {given} are other pictures than were tracked; if that is not the "

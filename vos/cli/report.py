@@ -9,7 +9,7 @@ import numpy as np
 
 from vos.cli.console import FrameProgress, duration, printable, stdout
 from vos.references import Click, MaskReference, Reference, ReferencePlan, describe
-from vos.results import Span, Summary
+from vos.results import Labels, Span, Summary
 from vos.types import FrameResult
 
 _SPANS_SHOWN = 5
@@ -67,11 +67,22 @@ def _number(value: float) -> str:
     return np.format_float_positional(value, trim="-")
 
 
-def ended(summary: Summary, progress: FrameProgress) -> list[str]:
+def called(labels: Labels, ids: Sequence[int]) -> list[str]:
+    """What the objects are called, in one line, and one for labels that are of none."""
+    names = [f"{i} {label}" for i in ids if (label := labels.of(i)) is not None]
+    lines = [f"labels: {', '.join(names)}"] if names else []
+    if unused := labels.unused(ids):
+        what = ", ".join(f"{i} ({labels.of(i)})" for i in unused)
+        here = f"{'there is' if len(ids) == 1 else 'there are'} {', '.join(map(str, ids))}"
+        lines.append(f"labels of objects that are not here: {what}; {here}")
+    return lines
+
+
+def ended(summary: Summary, labels: Labels, progress: FrameProgress) -> list[str]:
     """Where objects were lost, how many frames there are, and where the results are."""
     where = ", ".join(str(path) for path in summary.outputs)
     done = f"{frames(summary.frames)} in {duration(progress.seconds)} ({progress.rate:.2f} frames/s) -> {where}"
-    return [*_lost(summary), done] if summary.frames else []
+    return [*_lost(summary, labels), done] if summary.frames else []
 
 
 def valid(summary: Summary) -> str:
@@ -93,13 +104,15 @@ def frames(count: int) -> str:
     return f"{count} frame{'' if count == 1 else 's'}"
 
 
-def _lost(summary: Summary) -> list[str]:
+def _lost(summary: Summary, labels: Labels) -> list[str]:
     """Where each object was lost or doubtful, one line per object that was."""
     lines = []
     for item in summary.objects:
         parts = [(what, spans) for what, spans in (("absent", item.absent), ("uncertain", item.uncertain)) if spans]
         if parts:
-            lines.append(f"object {item.id}: " + "; ".join(f"{what} in {_spans(spans)}" for what, spans in parts))
+            label = labels.of(item.id)
+            name = f"object {item.id}" if label is None else f"object {item.id} ({label})"
+            lines.append(f"{name}: " + "; ".join(f"{what} in {_spans(spans)}" for what, spans in parts))
     return lines
 
 

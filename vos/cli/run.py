@@ -16,14 +16,15 @@ import typer
 from vos.backwards import Backwards, reopening
 from vos.cli.console import FrameProgress, duration, stderr
 from vos.cli.reading import Watch, notes
-from vos.cli.report import as_option, ended, frames, pointed_at, system_error, tell, understood, valid
+from vos.cli.report import as_option, called, ended, frames, pointed_at, system_error, tell, understood, valid
 from vos.cli.session import Session, versions
 from vos.cli.stopping import STOPPED, Stopped
 from vos.errors import OutputError, ResumeError, VosError, one_line
 from vos.installed import is_resumable
 from vos.references import MaskReference, Reference, ReferencePlan, placed
-from vos.results import DEFAULT_KINDS, Kept, ResultWriter, Run, is_finished
+from vos.results import DEFAULT_KINDS, Kept, Labels, ResultWriter, Run, is_finished
 from vos.results.finished import check_finished
+from vos.results.labels import UNNAMED
 from vos.results.lock import alone
 from vos.results.track import as_record
 from vos.types import Frame, FrameResult
@@ -51,6 +52,7 @@ class Wishes:
         max_frames: stop after that many.
         reading: which frames, and how.
         both_ways: track objects backwards too, to the frames before their first reference.
+        labels: what the objects are called.
     """
 
     save: tuple[str, ...] = DEFAULT_KINDS
@@ -62,6 +64,7 @@ class Wishes:
     max_frames: int | None = None
     reading: Reading = EVERYTHING
     both_ways: bool = False
+    labels: Labels = UNNAMED
 
 
 def run(source: str, wanted: list[Reference], session: Session, out: Path, wishes: Wishes) -> None:
@@ -78,6 +81,7 @@ def run(source: str, wanted: list[Reference], session: Session, out: Path, wishe
         about = Run(
             opened,
             ids=plan.ids,
+            labels=wishes.labels,
             first_number=wishes.first_number,
             settings=session.record,
             versions=versions(),
@@ -92,7 +96,13 @@ def run(source: str, wanted: list[Reference], session: Session, out: Path, wishe
         if wishes.resume and _is_finished(out, about, wishes):
             tell(wishes.quiet, f"{out}: finished already; nothing to resume")
             return
-        tell(wishes.quiet, opened.describe(), *notes(opened, wishes.save), *understood(plan))
+        tell(
+            wishes.quiet,
+            opened.describe(),
+            *notes(opened, wishes.save),
+            *understood(plan),
+            *called(wishes.labels, plan.ids),
+        )
         kept = _kept(out, job, wishes) if wishes.resume and job is not None else None
         with ResultWriter(
             out,
@@ -181,7 +191,7 @@ def _follow(
         summary = writer.close(error=_said(problem))
     except Stopped as stopped:  # while outputs were being finished, which they are now
         problem, summary = problem or stopped, writer.close()
-    tell(wishes.quiet, *watch.lines(), *ended(summary, progress))
+    tell(wishes.quiet, *watch.lines(), *ended(summary, wishes.labels, progress))
     if problem is None:
         return
     again = (

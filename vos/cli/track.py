@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -14,7 +15,7 @@ from vos.errors import OutputError, ReferenceInputError, SettingsError, SourceEr
 from vos.installed import check_trackers
 from vos.paths import expanded
 from vos.references import Reference, parse_box, parse_click, parse_mask
-from vos.results import DEFAULT_KINDS, KINDS
+from vos.results import DEFAULT_KINDS, KINDS, Labels
 from vos.results.kinds import kinds_of
 from vos.settings import DEFAULT_PRESET, load_settings
 from vos.video import READERS
@@ -42,6 +43,9 @@ def track(
         help="A point on an object; with a leading '-' one that is not on it.",
     ),
     box: list[str] = typer.Option([], "--box", metavar="[FRAME:]X0,Y0,X1,Y1[:ID]", help="A box around an object."),
+    label: list[str] = typer.Option(
+        [], "--label", metavar="NAME[:ID,...]", help="What objects are called: all, or those of these IDs."
+    ),
     preset: str = typer.Option(DEFAULT_PRESET, "--preset", "-p", help="How to track; `vos presets` lists them."),
     set_: list[str] = typer.Option(
         [], "--set", metavar="KEY=VALUE", help="Change one setting; `vos presets` lists them. May be repeated."
@@ -114,12 +118,16 @@ def track(
         both_ways=both_ways,
     )
     session = Session(settings, preset)
-    given = batch.Given(tuple(ref), tuple(click), tuple(box))
+    given = batch.Given(tuple(ref), tuple(click), tuple(box), Labels(tuple(label)))
     if batch.is_batch(source):
         jobs = batch.jobs_in(source, given, None if out is None else expanded(out))
-        batch.run_all(jobs, lambda job: run(job.source, wanted(job.given), session, job.out, wishes), quiet=quiet)
+        batch.run_all(jobs, lambda job: _run(job.source, job.given, session, job.out, wishes), quiet=quiet)
     else:
-        run(source, wanted(given), session, default_out(source) if out is None else expanded(out), wishes)
+        _run(source, given, session, default_out(source) if out is None else expanded(out), wishes)
+
+
+def _run(source: str, given: batch.Given, session: Session, out: Path, wishes: Wishes) -> None:
+    run(source, wanted(given), session, out, replace(wishes, labels=given.labels))
 
 
 def wanted(given: batch.Given) -> list[Reference]:

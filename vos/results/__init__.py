@@ -5,6 +5,7 @@ from __future__ import annotations
 from vos.results.finished import is_finished
 from vos.results.journal import Kept
 from vos.results.kinds import DEFAULT_KINDS, KINDS
+from vos.results.labels import Labels
 from vos.results.overlay import OverlayPainter
 from vos.results.sinks import Run
 from vos.results.summary import ObjectSummary, Span, Summary
@@ -14,6 +15,7 @@ __all__ = [
     "DEFAULT_KINDS",
     "KINDS",
     "Kept",
+    "Labels",
     "ObjectSummary",
     "OverlayPainter",
     "ResultWriter",

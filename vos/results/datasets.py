@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from vos.results.files import Reserve, TextPart
+from vos.results.labels import Labels
 from vos.results.sinks import Run, every_id, picture_name
 from vos.results.summary import Summary
 from vos.results.track import dump
@@ -18,12 +20,12 @@ from vos.types import Frame, FrameResult, ObjectResult
 
 
 class CocoSink:
-    """COCO instances: an image per frame, an annotation per object that is there, a category per object."""
+    """COCO instances: an image per frame, an annotation per object that is there, a category per class of `Labels`."""
 
     def __init__(self, path: Path, reserve: Reserve, run: Run) -> None:
         self.path = path
         self._height, self._width = run.clip.size
-        self._ids: set[int] = set(run.ids)
+        self._labels, self._ids = run.labels, set(run.ids)
         self._count = 0
         self._file = TextPart(path, reserve)
         self._file.append(_head(run) + ', "annotations": [')
@@ -35,10 +37,9 @@ class CocoSink:
         for item in result.objects:
             layer = result.layer(item.id)
             if layer.any():
-                self._file.append(
-                    (",\n" if self._count else "\n") + dump(_annotation(self._count + 1, frame, item, layer))
-                )
                 self._count += 1
+                annotation = _annotation(self._count, self._labels.number(item.id), frame, item, layer)
+                self._file.append((",\n" if self._count > 1 else "\n") + dump(annotation))
         image = {"id": frame.index, "file_name": _file_name(frame), "width": self._width, "height": self._height}
         time = None if frame.time is None else float(frame.time)
         self._images.append(dump({**image, "frame": frame.index, "time": time}) + "\n")
@@ -51,7 +52,7 @@ class CocoSink:
                 self._file.append('\n], "images": [')
                 for k, line in enumerate(self._images.lines()):
                     self._file.append((",\n" if k else "\n") + line.rstrip("\n"))
-                self._file.finish('\n], "categories": ' + dump(_categories(self._ids)) + "}\n")
+                self._file.finish('\n], "categories": ' + dump(_categories(self._labels, self._ids)) + "}\n")
         finally:
             self._images.discard()
             self._file.discard()
@@ -104,7 +105,8 @@ class YoutubeSink:
             file.append(("," if k else "") + line.rstrip("\n"))
         file.append(']}], "annotations": [')
         for number, (object_id, part) in enumerate(sorted(self._tracks.items()), start=1):
-            head = {"id": number, "video_id": 1, "category_id": object_id, "iscrowd": 0}
+            category = self._run.labels.number(object_id)
+            head = {"id": number, "video_id": 1, "category_id": category, "track_id": object_id, "iscrowd": 0}
             file.append((",\n" if number > 1 else "\n") + dump({**head, "width": width, "height": height})[:-1])
             for name, field in (("segmentations", "segmentation"), ("bboxes", "bbox"), ("areas", "area")):
                 file.append(f', "{name}": [')
@@ -113,7 +115,7 @@ class YoutubeSink:
                     file.append(("," if k else "") + dump(shape and shape[field]))
                 file.append("]")
             file.append("}")
-        file.finish('\n], "categories": ' + dump(_categories(set(self._tracks))) + "}\n")
+        file.finish('\n], "categories": ' + dump(_categories(self._run.labels, self._tracks)) + "}\n")
 
     def _enter(self, object_id: int) -> None:
         """An object that comes late was nowhere before."""
@@ -125,11 +127,11 @@ def _head(run: Run) -> str:
     return '{"info": ' + dump({"description": f"masks of {run.clip.name}"}) + ', "licenses": []'
 
 
-def _annotation(number: int, frame: Frame, item: ObjectResult, layer: np.ndarray) -> dict[str, Any]:
+def _annotation(number: int, category: int, frame: Frame, item: ObjectResult, layer: np.ndarray) -> dict[str, Any]:
     return {
         "id": number,
         "image_id": frame.index,
-        "category_id": item.id,
+        "category_id": category,
         "track_id": item.id,
         **_shape(layer),
         "iscrowd": 0,
@@ -148,8 +150,8 @@ def _shape(layer: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _categories(ids: set[int]) -> list[dict[str, Any]]:
-    return [{"id": i, "name": f"object {i}", "supercategory": "object"} for i in sorted(ids)]
+def _categories(labels: Labels, ids: Iterable[int]) -> list[dict[str, Any]]:
+    return [{"id": k, "name": name, "supercategory": "object"} for k, name in labels.classes(ids).items()]
 
 
 def _file_name(frame: Frame) -> str:

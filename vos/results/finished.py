@@ -12,6 +12,7 @@ from vos.results.kinds import kinds_of
 from vos.results.sinks import Run
 from vos.results.track import TRACK_FILE, dump, head, read_track
 
+_ASKED = ("source", "references", "labels", "both_ways", "first_number", "settings")
 # Ignored when two finished runs are compared: where they were computed, where the source lay, and how it was counted.
 _NO_MATTER = (
     ("settings", "device"),
@@ -39,7 +40,9 @@ def check_finished(out: Path, run: Run) -> None:
         return
     track = read_track(out)
     wanted = json.loads(dump(head(run)))
-    found = {name: track.get(name) for name in ("source", "references", "both_ways", "first_number", "settings")}
+    found = {
+        name: track.get(name) for name in ("source", "references", "labels", "both_ways", "first_number", "settings")
+    }
     for record in (found, wanted):
         for section, name in _NO_MATTER:
             if isinstance(facts := record.get(section), dict):

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 from vos.errors import SettingsError
 from vos.results.arrays import ArraySink
@@ -19,9 +18,6 @@ from vos.results.polygons import PolygonSink
 from vos.results.sinks import AlphaSink, CutoutSink, MaskSink, PictureSink, Run, Sink
 from vos.results.track import TRACK_FILE, TrackSink
 from vos.results.yolo import YoloSink
-
-if TYPE_CHECKING:
-    from vos.video.source import Source
 
 
 @dataclass(frozen=True)
@@ -53,8 +49,7 @@ _ALL = (
     Kind(
         "overlay",
         Target("overlay.mp4"),
-        # Where pictures are needed, the clip is an open source.
-        lambda path, reserve, run: OverlaySink(path, reserve, cast("Source", run.clip)),
+        OverlaySink,
         pixels=True,
         check=check_overlay,
     ),

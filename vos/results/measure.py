@@ -15,7 +15,7 @@ from vos.types import FrameResult, ObjectResult
 from vos.windows import window_of
 
 COLUMNS = (
-    "frame", "name", "time", "id", "state", "score", "given", "area", "centroid_x", "centroid_y",
+    "frame", "name", "time", "id", "label", "state", "score", "given", "area", "centroid_x", "centroid_y",
     "x0", "y0", "x1", "y1", "perimeter",
 )  # fmt: skip
 
@@ -25,6 +25,7 @@ class MeasurementSink:
 
     def __init__(self, path: Path, reserve: Reserve, run: Run) -> None:
         self.path = path
+        self._labels = run.labels
         self._file = TextPart(path, reserve)
         self._file.append(_line(COLUMNS))
 
@@ -32,7 +33,7 @@ class MeasurementSink:
         frame = result.frame
         time = "" if frame.time is None else f"{float(frame.time):.6f}"
         lines = [
-            _line((frame.index, frame.name, time, *_measured(item, result.index_map == item.id)))
+            _line((frame.index, frame.name, time, item.id, self._labels.of(item.id) or "", *_measured(result, item)))
             for item in result.objects
         ]
         self._file.append("".join(lines))
@@ -45,10 +46,11 @@ class MeasurementSink:
             self._file.discard()
 
 
-def _measured(item: ObjectResult, mask: np.ndarray) -> tuple[object, ...]:
-    known = (item.id, item.state.value, f"{item.score:.4f}", int(item.given), item.area)
+def _measured(result: FrameResult, item: ObjectResult) -> tuple[object, ...]:
+    known = (item.state.value, f"{item.score:.4f}", int(item.given), item.area)
     if item.box is None:
         return (*known, *[""] * 7)
+    mask = result.index_map == item.id
     ys, xs = np.nonzero(mask)
     box = (f"{value:g}" for value in item.box)
     return (*known, f"{xs.mean():.3f}", f"{ys.mean():.3f}", *box, f"{perimeter(mask):.2f}")

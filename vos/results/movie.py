@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import av
 import av.error
@@ -14,6 +14,7 @@ import cv2
 from vos.errors import OutputError
 from vos.results.files import PartFile, Reserve
 from vos.results.overlay import OverlayPainter
+from vos.results.sinks import Run
 from vos.results.sound import Sound
 from vos.results.stamps import StampWriter
 from vos.results.summary import Summary
@@ -47,14 +48,15 @@ class OverlaySink:
     Times are as in `StampWriter`, sound as in `Sound`. Odd sizes are padded to even ones by repeating the edge.
     """
 
-    def __init__(self, path: Path, reserve: Reserve, source: Source) -> None:
+    def __init__(self, path: Path, reserve: Reserve, run: Run) -> None:
         self.path = path
-        self._source = source
+        # Where pictures are needed, the clip is an open source.
+        source = self._source = cast("Source", run.clip)
         self._clock = StampWriter(source)
         self._end = Fraction(0)
         self._sound: Sound | None = None
         self._begun = False
-        self._painter = OverlayPainter(source.size)
+        self._painter = OverlayPainter(source.size, run.labels)
         height, width = source.size
         self._padding = (height % 2, width % 2)
         self._file = PartFile(path, reserve)

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vos.palette import davis_palette
+from vos.results.labels import UNNAMED, Labels
 from vos.types import FrameResult, ObjectResult, State
 
 _FILL = 0.4
@@ -18,20 +19,25 @@ _SUPERSAMPLING = 4
 _CONTOUR, _CONTOUR_MIN = 1 / 270, 1
 _RIM, _RIM_MIN = 1 / 540, 1
 _FONT, _FONT_MIN = 1 / 30, 11
+# Characters of a label that are shown.
+_LABEL = 24
+_NO_CHARACTER = "\uffff"
 
 
 class OverlayPainter:
     """Draws results on frames of one size, (H, W).
 
     Masks are tinted with the DAVIS colour of their id and outlined in a brighter one, which a thin dark rim outside
-    sets off from a background of the same hue; a chip beside each object holds its id, with a question mark where the
-    state is uncertain. Absent objects are not drawn. Chips stay inside the frame and off each other where there is
-    room; a frame too small for a chip has none.
+    sets off from a background of the same hue; a chip beside each object holds its id and its label, with a question
+    mark where the state is uncertain. Absent objects are not drawn. Chips stay inside the frame and off each other
+    where there is room; a frame too small for a chip has none. A label is left out where there is no room for it,
+    or the font lacks a character.
     """
 
-    def __init__(self, size: tuple[int, int]) -> None:
+    def __init__(self, size: tuple[int, int], labels: Labels = UNNAMED) -> None:
         short = min(size)
         self._size = size
+        self._labels = labels
         self._contour = max(_CONTOUR_MIN, round(short * _CONTOUR))
         self._reach = self._contour // 2 + max(_RIM_MIN, round(short * _RIM))
         self._font = max(_FONT_MIN, round(short * _FONT))
@@ -77,8 +83,7 @@ class OverlayPainter:
     def _label(self, canvas: np.ndarray, index_map: np.ndarray, drawn: list[ObjectResult]) -> None:
         taken: list[tuple[int, int, int, int]] = []
         for item in drawn:
-            text = f"{item.id}?" if item.state is State.UNCERTAIN else str(item.id)
-            chip = _chip(text, self._font, tuple(self._bright[item.id].tolist()))
+            chip = self._chip(item)
             place = self._place(index_map, item, chip.shape[:2], taken)
             if place is None:
                 continue
@@ -87,6 +92,16 @@ class OverlayPainter:
             under = canvas[top:bottom, left:right]
             alpha = chip[:, :, 3:].astype(np.float32) / 255
             under[:] = np.rint(under * (1 - alpha) + chip[:, :, :3] * alpha)
+
+    def _chip(self, item: ObjectResult) -> np.ndarray:
+        """The chip of an object, with its label where that can be shown in the frame."""
+        label, unsure = self._labels.of(item.id), "?" if item.state is State.UNCERTAIN else ""
+        colour = tuple(self._bright[item.id].tolist())
+        if label is not None and _shows(label):
+            chip = _chip(f"{item.id} {_short(label)}{unsure}", self._font, colour)
+            if chip.shape[1] <= self._size[1]:
+                return chip
+        return _chip(f"{item.id}{unsure}", self._font, colour)
 
     def _place(
         self,
@@ -136,6 +151,18 @@ def _brighten(colours: np.ndarray) -> np.ndarray:
     """The same hues, lighter: gamma 1/2, then 15 % of the way to white. uint8 (N, 3) both."""
     light = np.sqrt(colours / 255.0)
     return np.rint(255 * (light + 0.15 * (1 - light))).astype(np.uint8)
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= _LABEL else label[: _LABEL - 1] + "…"
+
+
+@lru_cache(maxsize=256)
+def _shows(text: str) -> bool:
+    """Whether the font has every character: those that it has not all look alike."""
+    font = ImageFont.load_default(_FONT_MIN)
+    none = bytes(font.getmask(_NO_CHARACTER))
+    return not any(bytes(font.getmask(character)) == none for character in text if not character.isspace())
 
 
 @lru_cache(maxsize=1024)

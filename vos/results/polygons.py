@@ -26,7 +26,8 @@ class PolygonSink:
         self.path = path
         self._file = TextPart(path, reserve)
         self._separator = "\n"
-        self._file.append(dump({"format": "vos-polygons", "version": 1, "source": about(run.clip)})[:-1])
+        head = {"format": "vos-polygons", "version": 1, "source": about(run.clip), "labels": run.labels.given}
+        self._file.append(dump(head)[:-1])
         self._file.append(', "frames": [')
 
     def write(self, result: FrameResult) -> None:

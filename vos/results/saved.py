@@ -18,6 +18,7 @@ from vos.errors import OutputError, SettingsError
 from vos.objects import measure
 from vos.palette import ids_of, palette_of, tells_apart, values_in
 from vos.results.kinds import KINDS
+from vos.results.labels import Labels
 from vos.results.record import print_of
 from vos.results.track import not_a_track, read_track, reading_of_record
 from vos.soft import FULL
@@ -74,6 +75,7 @@ class SavedResults:
             )
             self.given: str | None = about.get("given")
             self.reading = reading_of_record(about.get("reading", {}))
+            self.labels = Labels(tuple(map(str, track.get("labels", ()))))
             self.first_number: str | None = track.get("first_number")
             self._number = None if self.first_number is None else int(self.first_number)
             self._digits = 5 if self.first_number is None else len(self.first_number)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from vos.palette import davis_palette
 from vos.results.files import PartFile, Reserve
+from vos.results.labels import UNNAMED, Labels
 from vos.results.summary import Summary
 from vos.types import Frame, FrameResult
 
@@ -71,6 +72,7 @@ class Run:
     Attributes:
         clip: the source.
         ids: the objects that are known to come; files of their own begin with the first frame.
+        labels: what the objects are called.
         first_number: of the first image of a sequence, which then has no gaps, as text with the zeros that pad it:
             "1001"; None numbers images as the masks are, by their frames.
         settings, versions, references: kept in track.json.
@@ -80,6 +82,7 @@ class Run:
 
     clip: Clip
     ids: tuple[int, ...] = ()
+    labels: Labels = UNNAMED
     first_number: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, Any] = field(default_factory=dict)

@@ -78,6 +78,7 @@ def head(run: Run) -> dict[str, Any]:
         "version": VERSION,
         "source": {**about(run.clip), **run.reading},
         "references": run.references,
+        "labels": run.labels.given,
         "both_ways": run.both_ways,
         "first_number": run.first_number,
         "settings": run.settings,

@@ -10,8 +10,9 @@ from scipy.spatial import KDTree
 
 from vos.results.files import Reserve
 from vos.results.polygons import polygons_of
-from vos.results.sinks import FileFolder, Run, every_id, jpeg, picture_name
+from vos.results.sinks import FileFolder, Run, jpeg, picture_name
 from vos.results.summary import Summary
+from vos.results.track import dump
 from vos.types import FrameResult
 
 # Pixels that corners may be off which are left out: less than from a pixel's centre to the outline, half a diagonal.
@@ -19,7 +20,7 @@ _OFF = 0.35
 
 
 class YoloSink(FileFolder):
-    """images/00000.jpg, labels/00000.txt, and data.yaml, which names both and the classes: one per object.
+    """images/00000.jpg, labels/00000.txt, and data.yaml, which names both and the classes of `Labels`, numbered from 0.
 
     A label is a line per object: its class, then x and y of the corners of one polygon (`outline_of`), as shares of the
     picture's width and height. A picture without an object has an empty file, which says that there is none.
@@ -28,27 +29,30 @@ class YoloSink(FileFolder):
     def __init__(self, path: Path, reserve: Reserve, run: Run) -> None:
         super().__init__(path, reserve)
         self._run = run
-        self._classes: dict[int, int] = {}
+        # By their numbers among `Labels`, which have gaps: those here have none.
+        self._classes = {number: k for k, number in enumerate(run.labels.classes(run.ids))}
+        self._ids = set(run.ids)
 
     def write(self, result: FrameResult) -> None:
         self.begin()
-        for object_id in every_id(self._run, result):
-            self._classes.setdefault(object_id, len(self._classes))
         lines = []
         for item in result.objects:
+            self._ids.add(item.id)
+            name = self._classes.setdefault(self._run.labels.number(item.id), len(self._classes))
             outline = outline_of(result.layer(item.id))
             if len(outline):
                 height, width = result.frame.size
                 shares = (outline + 0.5) / (width, height)
-                lines.append(" ".join([str(self._classes[item.id]), *(f"{share:.6f}" for share in shares.flat)]) + "\n")
+                lines.append(" ".join([str(name), *(f"{share:.6f}" for share in shares.flat)]) + "\n")
         picture = picture_name(result.frame)
         self.save(f"images/{picture}", jpeg(result.frame.image))
         self.save(f"labels/{Path(picture).stem}.txt", "".join(lines).encode("ascii"))
 
     def close(self, summary: Summary) -> None:
         if summary.frames:
-            names = "".join(f"  {number}: object {object_id}\n" for object_id, number in self._classes.items())
-            self.save("data.yaml", f"train: images\nval: images\nnames:\n{names}".encode("ascii"))
+            classes = self._run.labels.classes(self._ids)
+            names = "".join(f"  {k}: {dump(classes[number])}\n" for number, k in self._classes.items())
+            self.save("data.yaml", f"train: images\nval: images\nnames:\n{names}".encode())
         super().close(summary)
 
 
