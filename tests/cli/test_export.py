@@ -231,7 +231,7 @@ def test_soft_masks_follow_what_is_corrected(export: Callable[..., Ended], out: 
     row = next(
         line
         for line in (out / "measurements.csv").read_text().splitlines()
-        if line.startswith("2,2,") and ",2,vis" in line
+        if line.startswith("2,2,") and ",2,,vis" in line
     )
     assert ",visible,1.0000,1," in row, row
     for object_id, other in ((1, 2), (2, 1)):
