@@ -111,7 +111,7 @@ class Seen:
     def __init__(self) -> None:
         self.frames: list[Frame] = []
 
-    def __call__(self, frames: Iterator[Frame]) -> Generator[FrameResult, None, None]:
+    def __call__(self, frames: Iterator[Frame], plan: ReferencePlan) -> Generator[FrameResult, None, None]:
         for frame in frames:
             self.frames.append(frame)
             yield FrameResult(frame, np.zeros(frame.size, np.uint8), ())
@@ -223,7 +223,7 @@ def test_nothing_is_left_of_what_waits() -> None:
     tracker = VideoTracker(load_settings("persam"), stand_in_models())
     with Backwards(plan, lambda reading: open_source(IMAGES, reading=reading), Reading()) as before:
         folder = before._path(0).parent
-        assert list(before.find(lambda frames: tracker.run(frames, plan))) == [4, 3, 2, 1, 0]
+        assert list(before.find(tracker.run)) == [4, 3, 2, 1, 0]
         assert sorted(path.name for path in folder.iterdir()) == [f"{index:08d}.npz" for index in range(4)]
         told = FrameResult(Frame(4, IMAGES[4]), TRUTH[4], ())
         assert before.join(told) is told

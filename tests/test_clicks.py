@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import vos
 from tests.drawn import Thing, clip
 from tests.stand_in import stand_in_models
 from vos.clicks import mended_mask
@@ -93,6 +94,26 @@ def test_what_is_not_known_yet_cannot_be_taken_away() -> None:
     tracker = VideoTracker(load_settings("persam", {"device": "cpu"}), stand_in_models())
     results = list(tracker.run((Frame(i, IMAGES[i]) for i in reversed(range(5))), plan))
     assert [[item.id for item in result.objects] for result in results] == [[9], [9], [9], [9, 1], [9, 1]]
+
+
+@pytest.mark.parametrize("preset", ["persam", "best"])
+@pytest.mark.parametrize("begin", [MaskReference(3, (TRUTH[3] == 1).astype(np.uint8)), Click(3, *middle(LEFT, 3))])
+def test_clicks_mend_the_way_backwards(preset: str, begin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The click on frame 1 changes frame 1, and frame 0, which comes after it on that way, but none from frame 2 on."""
+    monkeypatch.setattr("vos.pipeline.load_models", lambda *_: stand_in_models())
+
+    def both(*clicks: Click) -> list[FrameResult]:
+        return list(vos.track(IMAGES, [begin, *clicks], preset=preset, both_ways=True))
+
+    before, after = both(), both(Click(1, *middle(RIGHT, 1)))
+    changed = before[1].index_map != after[1].index_map
+    assert iou(changed, TRUTH[1] == 2) > 0.5
+    assert [result.objects[0].given for result in after] == [False, True, False, True, False]
+    assert not np.array_equal(before[0].index_map, after[0].index_map)
+    for a, b in zip(before[2:], after[2:], strict=True):
+        np.testing.assert_array_equal(a.index_map, b.index_map)
+    gone = both(Click(1, *middle(LEFT, 1), positive=False))  # which forwards would be refused
+    assert gone[3].mask(1).any()
 
 
 def test_a_box_begins_anew() -> None:

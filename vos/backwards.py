@@ -1,7 +1,7 @@
-"""Objects in the frames before their first reference, tracked backwards from it.
+"""Objects in the frames before they enter, tracked backwards from there.
 
 A pass takes the frames in reverse order, from the last one with which an object enters to the first one read. What it
-finds of each object before that object's first reference waits on disk, and joins the results of the way forwards.
+finds of each object before that object enters waits on disk, and joins the results of the way forwards.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PART = 128_000_000
 _AGAIN = "to go both ways takes a source that can be read again and again, such as a file"
 
 Reopen = Callable[[Reading], Source]
-Track = Callable[[Iterator[Frame]], Generator[FrameResult, None, None]]
+Track = Callable[[Iterator[Frame], ReferencePlan], Generator[FrameResult, None, None]]
 
 
 def reopening(source: Any, opened: Source) -> Reopen:
@@ -55,7 +55,7 @@ class _Seen(NamedTuple):
 
 
 class Backwards:
-    """What there is of objects before their first reference. Use it as a context manager, or call `close`.
+    """What there is of objects before they enter. Use it as a context manager, or call `close`.
 
     Args:
         plan: what is tracked.
@@ -97,8 +97,8 @@ class Backwards:
         """Run the pass.
 
         Args:
-            track: runs a fresh pass of the plan over frames that come in reverse order but keep their own numbers, and
-                yields the results.
+            track: runs a fresh pass of the plan for the way back over frames that come in reverse order but keep their
+                own numbers, and yields the results.
 
         Yields:
             The number of every frame that is done.
@@ -108,7 +108,7 @@ class Backwards:
             VosError: whatever `count`, `track` and the source raise. That a source is damaged is left for the way
                 forwards to say.
         """
-        with closing(track(self._reversed())) as results:
+        with closing(track(self._reversed(), self._plan.way_back())) as results:
             for result in results:
                 earlier = self._earlier(result)
                 if earlier.objects:

@@ -59,8 +59,9 @@ def track(
             or a dict {frame: any of these}. What is for frame 0, or for none, is for the first frame that is read.
         preset: a name from `vos presets`, or the path of a YAML file.
         overrides: single settings to change, {"decoder.cascade": 2} or ["decoder.cascade=2"].
-        both_ways: track every object also backwards from its first reference, before the first result comes. That takes
-            a source that can be read again, no iterator, and room for files of 100 KB per object and frame.
+        both_ways: track every object also backwards, from its first mask or box or, where it has none, from the click
+            given first (see `vos.references.ReferencePlan`), before the first result comes. That takes a source that
+            can be read again, no iterator, and room for files of 100 KB per object and frame.
         reading: which frames to read, and how large the tracker sees them: `vos.Reading(start=300, max_size=1280)`.
 
     Yields:
@@ -76,20 +77,21 @@ def track(
     wanted = as_references(references)
     with open_source(source, reading=reading) as opened:
         count = opened.frame_bound if opened.frame_count_exact else None
-        plan = ReferencePlan.build(placed(wanted, opened), frame_size=opened.size, frame_count=count)
+        given = placed(wanted, opened)
+        plan = ReferencePlan.build(given, frame_size=opened.size, frame_count=count, both_ways=both_ways)
         again = reopening(source, opened) if both_ways else None
         tracker = VideoTracker(settings, load_models(settings, fetch))
 
-        def run(frames: Iterable[Frame]) -> Generator[FrameResult, None, None]:
+        def run(frames: Iterable[Frame], plan: ReferencePlan) -> Generator[FrameResult, None, None]:
             return run_reduced(tracker.run, frames, plan, opened.reading.max_size)
 
         if again is None:
-            yield from _all_reached(run(opened), plan)
+            yield from _all_reached(run(opened, plan), plan)
             return
         with Backwards(plan, again, opened.reading) as before:
             for _ in before.find(run):
                 pass
-            for result in _all_reached(run(opened), plan):
+            for result in _all_reached(run(opened, plan), plan):
                 yield before.join(result)
 
 

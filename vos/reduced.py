@@ -79,7 +79,8 @@ def _reduced_plan(plan: ReferencePlan, small: tuple[int, int]) -> ReferencePlan:
             references.append(
                 MaskReference(frame, _reduce_mask(given.index_map(plan.frame_size), small), understood=True)
             )
-    return ReferencePlan.build(references, frame_size=small)
+    reduced = ReferencePlan.build(references, frame_size=small, both_ways=plan.both_ways)
+    return reduced.way_back() if plan.backwards else reduced
 
 
 def _reduce(reference: Click | BoxPrompt, size: tuple[int, int], small: tuple[int, int]) -> Reference:

@@ -26,8 +26,8 @@ def mask(frame: int = 0, source: str = "a.png", **areas: tuple[int, int]) -> Mas
     return MaskReference(frame, index_map, source)
 
 
-def plan(*references: Reference, frame_count: int | None = None) -> ReferencePlan:
-    return ReferencePlan.build(references, frame_size=SIZE, frame_count=frame_count)
+def plan(*references: Reference, frame_count: int | None = None, both_ways: bool = False) -> ReferencePlan:
+    return ReferencePlan.build(references, frame_size=SIZE, frame_count=frame_count, both_ways=both_ways)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,33 @@ def test_a_frame_past_the_end(count: int, clip: str) -> None:
         plan(Click(0, 1, 1), Click(120, 5, 6), frame_count=count)
     assert str(error.value) == f"click 5,6: reference on frame 120, but the clip has {clip}"
     assert plan(Click(120, 5, 6), frame_count=121).frames == (120,)
+
+
+def test_where_objects_begin_that_go_both_ways() -> None:
+    given_ = [
+        Click(2, 1, 1, 7),
+        Click(9, 2, 2, 7),
+        Click(4, 3, 3, 5),
+        Click(6, 3, 3, 3, positive=False),
+        Click(8, 4, 4, 3),
+        Click(1, 4, 4, 3),
+        BoxPrompt(6, 1, 1, 9, 9, 5),
+        mask(frame=3, o9=(0, 3)),
+    ]
+    there = plan(*given_, both_ways=True)
+    assert dict(there.entries) == {7: 2, 9: 3, 5: 6, 3: 8}
+    assert there.ids == (7, 9, 5, 3)
+    assert there.frames == (2, 3, 6, 8, 9)
+    back = there.way_back()
+    assert back.frames == (1, 2, 3, 4, 6, 8, 9)
+    assert {frame: {i: p.mends for i, p in back.at(frame).prompts.items()} for frame in back.frames} == {
+        1: {3: True}, 2: {7: False}, 3: {}, 4: {5: True}, 6: {3: True, 5: False}, 8: {3: False}, 9: {7: True},
+    }  # fmt: skip
+    assert list(there.at(6).prompts) == [5]
+    assert list(there.pointers(6)) == [3, 5]
+    assert dict(plan(*given_[:3]).entries) == {7: 2, 5: 4}
+    with pytest.raises(ReferenceInputError, match=r"object 4 on frame 1 has only negative clicks \(1\)"):
+        plan(Click(1, 2, 2, 4, positive=False), both_ways=True)
 
 
 def test_the_border_pixels_belong_to_the_frame() -> None:

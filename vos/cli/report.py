@@ -42,7 +42,7 @@ def pointed_at(plan: ReferencePlan, result: FrameResult) -> list[str]:
     """One line per object that clicks or a box point at on this frame: how large that made it."""
     lines = []
     given = {item.id for item in result.objects if item.given}
-    for object_id in plan.at(result.frame.index).prompts:
+    for object_id in plan.pointers(result.frame.index):
         mask = np.where(result.index_map == object_id, np.uint8(object_id), np.uint8(0))
         what = describe(mask) if object_id in given else f"clicks change nothing of object {object_id}"
         lines.append(f"frame {result.frame.index}: {what}")

@@ -51,7 +51,7 @@ class Wishes:
         quiet: print errors only.
         max_frames: stop after that many.
         reading: which frames, and how.
-        both_ways: track objects backwards too, to the frames before their first reference.
+        both_ways: track objects backwards too, to the frames before they enter.
         labels: what the objects are called.
     """
 
@@ -75,7 +75,7 @@ def run(source: str, wanted: list[Reference], session: Session, out: Path, wishe
     with alone(out), open_source(source, reading=wishes.reading) as opened:
         wanted = placed(wanted, opened)
         count = _known_frames(opened, wanted, wishes.max_frames)
-        plan = ReferencePlan.build(wanted, frame_size=opened.size, frame_count=count)
+        plan = ReferencePlan.build(wanted, frame_size=opened.size, frame_count=count, both_ways=wishes.both_ways)
         again = reopening(source, opened) if wishes.both_ways else None
         asked = [as_option(reference) for reference in plan.references]
         about = Run(
@@ -167,7 +167,7 @@ def _follow(
     try:
         ahead = opened.first().index + done * opened.reading.every  # the number of the next frame, or less
         if before is not None and ahead <= before.entry:
-            _look_back(before, plan, session, wishes)
+            _look_back(before, session, wishes)
         with progress:
             if kept is not None and kept.state is not None:
                 for result in kept.results(incoming):
@@ -177,7 +177,8 @@ def _follow(
             left = incoming if wishes.max_frames is None else islice(incoming, wishes.max_frames - done)
             with closing(_results(session.tracker, left, plan, video, wishes.reading)) as results:
                 for result in results:
-                    writer.write(result if before is None else before.join(result))
+                    result = result if before is None else before.join(result)
+                    writer.write(result)
                     watch.answered(result.frame.index, cut=result.frame.cut)
                     tell(wishes.quiet, *pointed_at(plan, result))
                     progress.advance()
@@ -218,14 +219,14 @@ def _follow(
     raise problem
 
 
-def _look_back(before: Backwards, plan: ReferencePlan, session: Session, wishes: Wishes) -> None:
+def _look_back(before: Backwards, session: Session, wishes: Wishes) -> None:
     """The pass backwards, with progress of its own."""
     if before.count <= 1:
         tell(wishes.quiet, "every object is given on the first frame; nothing is before that")
         return
     tracker = session.tracker
     with FrameProgress(before.count, quiet=wishes.quiet, what="backwards") as progress:
-        for _ in before.find(lambda frames: _results(tracker, frames, plan, tracker.begin(), wishes.reading)):
+        for _ in before.find(lambda frames, plan: _results(tracker, frames, plan, tracker.begin(), wishes.reading)):
             progress.advance()
     tell(
         wishes.quiet,

@@ -76,7 +76,9 @@ def track(
         None, "--fps", metavar="RATE", help="Of images: pictures per second, such as 10, 30000/1001 or 1/60."
     ),
     both_ways: bool = typer.Option(
-        False, "--both-ways", help="Track objects backwards too, to the frames before their first reference."
+        False,
+        "--both-ways",
+        help="Track objects backwards too, from their first mask or box (or else click).",
     ),
     max_size: int | None = typer.Option(
         None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class ClickBoxPrompt:
         points: float32 (P, 2), xy, pixels of the frame; P may be 0 where there is a box.
         labels: int8 (P,): 1 positive, 0 negative.
         box: float32 (4,), xyxy, inclusive; None where no box was given.
-        mends: an earlier frame has a reference of the object, and these are clicks alone: its mask is to be mended.
+        mends: the object begins on another frame, and these are clicks alone: its mask is to be mended.
     """
 
     points: np.ndarray
@@ -92,17 +92,31 @@ class ReferencePlan:
         references: as given, in the order given.
         frame_size: (H, W) of the frames, pixels.
         notes: what the user should know, one line each, masks named.
+        entries: object id -> the frame with which it begins, in the order in which they enter: by frame, then id. That
+            is the first with a reference of it. Where objects are tracked both ways it is the first with a mask or a
+            box, or, where an object has none, that of its first positive click in the order given: clicks may be
+            before it.
+        both_ways: objects are tracked both ways.
+        backwards: this is for the way back: `at` gives clicks before an object's entry too.
     """
 
     references: tuple[Reference, ...]
     frame_size: tuple[int, int]
     notes: tuple[str, ...]
+    entries: Mapping[int, int]
+    both_ways: bool
+    backwards: bool
     _merged: Mapping[int, np.ndarray] = field(repr=False)
     _prompts: Mapping[int, Mapping[int, ClickBoxPrompt]] = field(repr=False)
 
     @classmethod
     def build(
-        cls, references: Iterable[Reference], *, frame_size: tuple[int, int], frame_count: int | None = None
+        cls,
+        references: Iterable[Reference],
+        *,
+        frame_size: tuple[int, int],
+        frame_count: int | None = None,
+        both_ways: bool = False,
     ) -> ReferencePlan:
         """Checks references against the frames and against each other.
 
@@ -112,10 +126,11 @@ class ReferencePlan:
             references: any number of each kind, in any order.
             frame_size: (H, W) of the frames, pixels.
             frame_count: how many frames there are, where that is known exactly; else None.
+            both_ways: objects will be tracked both ways.
 
         Raises:
             ReferenceInputError: there is none; one does not fit the frame or lies past the end; two for one object on
-                one frame; only negative clicks for an object that no earlier frame has; a mask hidden by later ones.
+                one frame; only negative clicks where an object begins; a mask hidden by later ones.
         """
         references = tuple(references)
         if not references:
@@ -128,6 +143,7 @@ class ReferencePlan:
             if isinstance(r, MaskReference)
             for note in (*r.notes, *_border_notes(r.mask))
         ]
+        entries = _entries(references, both_ways=both_ways)
         merged: dict[int, np.ndarray] = {}
         prompts: dict[int, dict[int, ClickBoxPrompt]] = {}
         for frame in sorted({reference.frame for reference in references}):
@@ -138,33 +154,34 @@ class ReferencePlan:
             if masks:
                 merged[frame] = _merge(masks, notes)
             if pointers:
-                entered = {i for earlier in references if earlier.frame < frame for i in earlier.ids}
-                prompts[frame] = _prompts_by_id(pointers, entered)
-        return cls(references, frame_size, tuple(notes), merged, prompts)
+                prompts[frame] = _prompts_by_id(pointers, {i for i, entry in entries.items() if entry == frame})
+        return cls(references, frame_size, tuple(notes), entries, both_ways, False, merged, prompts)
+
+    def way_back(self) -> ReferencePlan:
+        """The same for the way back, from the last object's entry to the first frame."""
+        return replace(self, backwards=True)
 
     def at(self, frame: int) -> FrameReferences:
         """What was given for a frame; empty where that is nothing."""
         index_map = self._merged.get(frame)
         masks = {} if index_map is None else {i: index_map == i for i in object_ids(index_map)}
-        return FrameReferences(frame, masks, self._prompts.get(frame, {}))
+        prompts = self.pointers(frame)
+        if not self.backwards:
+            prompts = {i: prompt for i, prompt in prompts.items() if self.entries[i] <= frame}
+        return FrameReferences(frame, masks, prompts)
+
+    def pointers(self, frame: int) -> Mapping[int, ClickBoxPrompt]:
+        """Object id -> clicks and box on a frame, ids ascending, whichever way they are for."""
+        return self._prompts.get(frame, {})
 
     @property
     def frames(self) -> tuple[int, ...]:
-        """Frames that hold a reference, ascending."""
-        return tuple(sorted({reference.frame for reference in self.references}))
-
-    @property
-    def entries(self) -> Mapping[int, int]:
-        """Object id -> the first frame with a reference of it, in the order in which they enter: by frame, then id."""
-        given = sorted((reference.frame, object_id) for reference in self.references for object_id in reference.ids)
-        entries: dict[int, int] = {}
-        for frame, object_id in given:
-            entries.setdefault(object_id, frame)
-        return entries
+        """Frames for which `at` gives something, ascending."""
+        return tuple(frame for frame in sorted({*self._merged, *self._prompts}) if self.at(frame))
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """Every object's id once, in the order in which the objects enter."""
+        """Every object's id once, in the order of `entries`."""
         return tuple(self.entries)
 
     def beyond(self, frame_count: int) -> tuple[Reference, ...]:
@@ -181,6 +198,21 @@ class ReferencePlan:
 
     def __repr__(self) -> str:
         return f"ReferencePlan({len(self.references)} references, ids={list(self.ids)}, frames={list(self.frames)})"
+
+
+def _entries(references: Sequence[Reference], *, both_ways: bool) -> dict[int, int]:
+    """`ReferencePlan.entries`."""
+    entries: dict[int, int] = {}
+    for object_id in sorted({object_id for reference in references for object_id in reference.ids}):
+        own = [reference for reference in references if object_id in reference.ids]
+        if both_ways:
+            shown = [reference.frame for reference in own if not isinstance(reference, Click)]
+            clicked = [reference.frame for reference in own if isinstance(reference, Click) and reference.positive]
+            first = min(shown) if shown else clicked[0] if clicked else own[0].frame
+        else:
+            first = min(reference.frame for reference in own)
+        entries[object_id] = first
+    return dict(sorted(entries.items(), key=lambda entry: (entry[1], entry[0])))
 
 
 def _check_fits(reference: Reference, frame_size: tuple[int, int], frame_count: int | None) -> None:
@@ -258,12 +290,13 @@ def _merge(masks: Sequence[MaskReference], notes: list[str]) -> np.ndarray:
     return merged
 
 
-def _prompts_by_id(pointers: Sequence[Click | BoxPrompt], entered: Collection[int]) -> dict[int, ClickBoxPrompt]:
+def _prompts_by_id(pointers: Sequence[Click | BoxPrompt], begin: Collection[int]) -> dict[int, ClickBoxPrompt]:
+    """The prompts of one frame, on which the objects `begin` begin."""
     prompts: dict[int, ClickBoxPrompt] = {}
     for object_id, count in sorted(Counter(pointer.id for pointer in pointers).items()):
         clicks = [p for p in pointers if isinstance(p, Click) and p.id == object_id]
         boxes = [p for p in pointers if isinstance(p, BoxPrompt) and p.id == object_id]
-        if not boxes and not any(click.positive for click in clicks) and object_id not in entered:
+        if not boxes and not any(click.positive for click in clicks) and object_id in begin:
             raise ReferenceInputError(
                 f"object {object_id} on frame {pointers[0].frame} has only negative clicks ({count}): "
                 "add a positive click or a box that says where it is"
@@ -271,5 +304,5 @@ def _prompts_by_id(pointers: Sequence[Click | BoxPrompt], entered: Collection[in
         box = np.array([boxes[0].x0, boxes[0].y0, boxes[0].x1, boxes[0].y1], np.float32) if boxes else None
         points = np.array([(click.x, click.y) for click in clicks], np.float32).reshape(-1, 2)
         labels = np.array([click.positive for click in clicks], np.int8)
-        prompts[object_id] = ClickBoxPrompt(points, labels, box, mends=object_id in entered and box is None)
+        prompts[object_id] = ClickBoxPrompt(points, labels, box, mends=object_id not in begin and box is None)
     return prompts

@@ -77,7 +77,7 @@ class Run:
             "1001"; None numbers images as the masks are, by their frames.
         settings, versions, references: kept in track.json.
         reading: how the source can be opened again, kept in track.json with the source's facts.
-        both_ways: objects are tracked backwards too, from their first reference; kept in track.json.
+        both_ways: objects are tracked backwards too, from where they enter; kept in track.json.
     """
 
     clip: Clip
