@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from itertools import product
 from pathlib import Path
@@ -78,7 +78,8 @@ def speed(
     found: list[dict[str, Any]] = []
     with TemporaryDirectory(prefix="vos-bench-") as folder:
         measured = Bench(Path(folder), frames)
-        clips = _clips(Path(folder), clip, ref, sizes, objects, frames + 3 * EDGE)
+        drawn = frames + 3 * EDGE + _looks_ahead(settings for _, settings in cases)
+        clips = _clips(Path(folder), clip, ref, sizes, objects, drawn)
         for (name, settings), what in product(cases, clips):
             _tell(f"{name}: {what.name} {what.size}, objects: {what.objects}", quiet)
             case = {"name": name, "clip": what.name, "size": what.size, "objects": what.objects}
@@ -131,7 +132,8 @@ def reference(
             rounds=rounds,
             on_step=lambda text: _tell(text, quiet),
         )
-        clips = _clips(Path(folder), clip, ref, sizes, objects, frames + 3 * EDGE)
+        drawn = frames + 3 * EDGE + _looks_ahead(one.settings for one in ours)
+        clips = _clips(Path(folder), clip, ref, sizes, objects, drawn)
         rows = contest.rows(ours, clips)
         fewest = min(clips, key=lambda one: one.objects)
         fit = None
@@ -204,6 +206,14 @@ def _cases(presets: str, changes: list[str], ways: list[list[str]]) -> Iterator[
     for preset, *chosen in product(names, *(way or [""] for way in ways)):
         overrides = [*changes, *filter(None, chosen)]
         yield " ".join([preset, *overrides]), load_settings(preset, overrides)
+
+
+def _looks_ahead(cases: Iterable[Settings]) -> int:
+    """The most frames that a tracker wants to have seen after the one that it looks at."""
+    from vos.installed import make_tracker
+    from vos.tracking import latency
+
+    return max(latency(make_tracker(settings.tracker.parts)) for settings in cases)
 
 
 def _clips(

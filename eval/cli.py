@@ -29,7 +29,7 @@ from .options import CACHE, changes, chosen
 from .parity import SAME_IOU, compare, reference_frames
 from .report import Report, counted, percent, write_text
 from .run import Progress as RunProgress
-from .run import run_dataset
+from .run import about, run_dataset
 from .scoring import SequenceScore, make_counter, score_dataset
 
 
@@ -199,11 +199,7 @@ def _track(
 
     name = preset or DEFAULT_PRESET
     overrides = [*overrides, *([f"device={device}"] if device else [])]
-    settings = {
-        "preset": name,
-        "settings": load_settings(name, overrides).model_dump(mode="json"),
-        "data": {"year": dataset.year, "resolution": dataset.resolution},
-    }
+    settings = about(name, load_settings(name, overrides), dataset)
 
     def tracked(source: str, reference: np.ndarray) -> Iterable[FrameResult]:
         return track(source, reference, preset=name, overrides=overrides)

@@ -28,7 +28,19 @@ from . import metrics
 from .continuity import Continuity, ContinuityCounter
 from .davis import Dataset, Sequence, Task, missing_frames, read_result, result_path
 from .machine import peak_memory
-from .run import DONE, Progress, forget, image_names, is_done, keep_apart, settle, write_json, write_mask
+from .run import (
+    DONE,
+    Progress,
+    about,
+    contents,
+    forget,
+    image_names,
+    is_done,
+    keep_apart,
+    settle,
+    write_json,
+    write_mask,
+)
 from .scoring import SequenceScore, SequenceScorer
 
 HOLD = "hold"
@@ -72,13 +84,14 @@ class Entry:
         facts: what it is, ready for JSON; kept in OUT and compared when a comparison is taken up again.
         encode: what `step` needs of a frame's pixels, returned when it is there. Entries with an equal one share its
             answer. None: nothing.
-        begin: a fresh pass. Called, for all entries that are to run, before the first frame of a sequence.
+        begin: a fresh pass over frames of a size, (H, W). Called, for all entries that are to run, before the first
+            frame of a sequence.
     """
 
     name: str
     facts: Mapping[str, Any]
     encode: Callable[[Frame], Any] | None
-    begin: Callable[[], Pass]
+    begin: Callable[[tuple[int, int]], Pass]
 
 
 @dataclass(frozen=True)
@@ -129,7 +142,8 @@ class Run:
 
 def hold_entry(dataset: Dataset) -> Entry:
     """The baseline: the first mask, held still."""
-    return Entry(HOLD, _facts(HOLD, {}, dataset), None, _Hold)
+    facts = {"preset": HOLD, "settings": {}, "data": {"year": dataset.year, "resolution": dataset.resolution}}
+    return Entry(HOLD, facts, None, lambda size: _Hold())
 
 
 def preset_entries(presets: Iterable[str], overrides: Changes, dataset: Dataset) -> tuple[Entry, ...]:
@@ -156,8 +170,8 @@ def preset_entries(presets: Iterable[str], overrides: Changes, dataset: Dataset)
         if name in (HOLD, *(entry.name for entry in entries)):
             raise EvaluationError(f"two rows would be called {name!r}; rename the file of preset {preset}")
         models = shared.setdefault(SharedModels.key(settings), SharedModels(settings))
-        facts = _facts(preset, settings.model_dump(mode="json"), dataset)
-        entries.append(Entry(name, facts, models.encode, models.passes(settings)))
+        # As `vos eval --run` keeps them, so that either may go on with the other's folder.
+        entries.append(Entry(name, about(preset, settings, dataset), models.encode, models.passes(settings)))
     return tuple(entries)
 
 
@@ -187,7 +201,7 @@ def compare(
         A sequence's name, and entry name -> Run.
 
     Raises:
-        EvaluationError: the data set cannot be tracked, or `out` was made with other settings.
+        EvaluationError: the data set cannot be tracked, or `out` was made with other settings or of other frames.
         OutputError: `out` cannot be written.
         VosError: whatever an entry raises.
     """
@@ -199,12 +213,10 @@ def compare(
     frames = {sequence.name: len(image_names(sequence)) for sequence in sequences}
     for entry in entries:
         keep_apart(out / entry.name, sequences)
-        if overwrite:
-            for sequence in sequences:
-                forget(out / entry.name / sequence.name)
-        settle(out / entry.name, entry.facts, replace=overwrite)
+        settle(out / entry.name, entry.facts, sequences, replace=overwrite)
     for sequence in sequences:
-        costs = {entry.name: _cost_before(out, entry, sequence) for entry in entries}
+        made_of = contents(sequence)
+        costs = {entry.name: _cost_before(out, entry, sequence, made_of) for entry in entries}
         pending = [entry for entry in entries if costs[entry.name] is None]
         found = {
             name: _scored_before(out / name, sequence, cost, counter)
@@ -218,7 +230,7 @@ def compare(
             lanes = [_Lane(entry, sequence, out / entry.name, counter) for entry in pending]
             for done in _lockstep(sequence, lanes):
                 on_progress(Progress(sequence.name, done, total))
-            found |= {lane.entry.name: lane.finish(began) for lane in lanes}
+            found |= {lane.entry.name: lane.finish(began, made_of) for lane in lanes}
         yield sequence.name, {entry.name: found[entry.name] for entry in entries}
 
 
@@ -280,7 +292,7 @@ class _Lane:
         self._out = out
         forget(out / sequence.name)
         self._judge = _Judge(sequence, counter)
-        self._pass = entry.begin()
+        self._pass = entry.begin(sequence.size)
         self._frames = 0
         self._seconds = dict.fromkeys(STAGES, 0.0)
 
@@ -311,7 +323,7 @@ class _Lane:
         self._frames += 1
         self._judge.update(name, result.index_map)
 
-    def finish(self, timed: str) -> Run:
+    def finish(self, timed: str, made_of: str) -> Run:
         within = self._pass.times.seconds
         for stage in STEP_STAGES:
             self._seconds[stage] = within.get(stage, 0.0)
@@ -325,6 +337,7 @@ class _Lane:
             "peak-memory-mb": cost.peak_mb,
             "timed": timed,
             "settings": dict(self.entry.facts),
+            "made-of": made_of,
         }
         write_json(self._out / self._sequence.name / DONE, marker)
         return run
@@ -359,19 +372,10 @@ class _Hold:
         return FrameResult(frame, self._held, ())
 
 
-def _facts(preset: str, settings: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
-    """As `vos eval --run` keeps them, so that either may go on with the other's folder."""
-    return {
-        "preset": preset,
-        "settings": dict(settings),
-        "data": {"year": dataset.year, "resolution": dataset.resolution},
-    }
-
-
-def _cost_before(out: Path, entry: Entry, sequence: Sequence) -> Cost | None:
+def _cost_before(out: Path, entry: Entry, sequence: Sequence, made_of: str) -> Cost | None:
     """What a finished sequence cost an entry; None if it is not done as it is now, or not known."""
     folder = out / entry.name
-    if not is_done(folder / sequence.name, entry.facts):
+    if not is_done(folder / sequence.name, entry.facts, made_of):
         return None
     try:
         marker = json.loads((folder / sequence.name / DONE).read_text(encoding="utf-8"))

@@ -5,10 +5,10 @@ Needs matplotlib, which comes with `persam-vos[eval]`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLOURS = ("#2563eb", "#ea580c", "#16a34a", "#9333ea", "#db2777", "#0891b2", "#ca8a04", "#4b5563", "#b91c1c")
-_HOLD_COLOUR = "#9ca3af"
+# Lines, marks and hatches, one after the other each time that all colours are used up.
+_LINES, _MARKS, _HATCHES = ("-", (0, (1, 1)), (0, (6, 1.5, 1, 1.5))), ("o", "s", "^"), ("", "////", "....")
+_HOLD_COLOUR, _HOLD_LINE = "#9ca3af", (0, (4, 3))
 _STAGE_COLOURS = ("#bfdbfe", "#1d4ed8", "#f59e0b", "#16a34a", "#a855f7", "#f472b6", "#9ca3af", "#d6d3d1")
 # Characters of a line of a legend, 7 of which each entry needs for its mark.
 _LEGEND_WIDTH = 120
@@ -49,13 +51,15 @@ def speed_figure(comparison: Comparison) -> Figure:
     """J&F against frames per second; the baseline, which costs nothing, is a line."""
     figure = new_figure(9, 3.8)
     axes = figure.add_subplot()
-    colours = _colours(comparison)
+    looks = _looks(comparison)
     rows = [row for row in comparison.rows if row.name != HOLD]
     for row in rows:
-        axes.plot(row.cost.rate, 100 * row.jf, "o", markersize=11, color=colours[row.name], label=as_text(row.name))
+        look = looks[row.name]
+        point: dict[str, Any] = {"marker": look.mark, "linestyle": "", "markersize": 11}
+        axes.plot(row.cost.rate, 100 * row.jf, color=look.colour, label=as_text(row.name), **point)
     if comparison.baseline is not None:
         held = 100 * comparison.baseline.jf
-        axes.axhline(held, color=_HOLD_COLOUR, linewidth=1.5, linestyle=(0, (4, 3)), label=f"{HOLD}: {held:.1f}")
+        axes.axhline(held, color=_HOLD_COLOUR, linewidth=1.5, linestyle=_HOLD_LINE, label=f"{HOLD}: {held:.1f}")
     fastest = max(row.cost.rate for row in comparison.rows if row.name != HOLD or not rows)
     axes.set(xlim=(0, 1.12 * fastest), xlabel="frames per second", ylabel="J&F, percent")
     low, high = axes.get_ylim()
@@ -84,7 +88,7 @@ def stage_figure(comparison: Comparison) -> Figure:
 
 def sequences_figure(comparison: Comparison) -> Figure:
     """J&F of every sequence, one bar per entry, and their mean over objects last."""
-    names, rows, colours = comparison.dataset.names, comparison.rows, _colours(comparison)
+    names, rows, looks = comparison.dataset.names, comparison.rows, _looks(comparison)
     step = 0.8 / len(rows)
     groups = np.arange(len(names) + 1)
     figure = new_figure(9, 1.3 + len(groups) * max(0.4, 0.17 * len(rows) + 0.1))
@@ -92,7 +96,9 @@ def sequences_figure(comparison: Comparison) -> Figure:
     for k, row in enumerate(rows):
         values = [100 * _jf(row, name) for name in names] + [100 * row.jf]
         lines = groups + (k - (len(rows) - 1) / 2) * step
-        axes.barh(lines, values, 0.92 * step, color=colours[row.name], label=as_text(row.name))
+        look = looks[row.name]
+        bar: dict[str, Any] = {"color": look.colour, "hatch": look.hatch, "edgecolor": "white", "linewidth": 0}
+        axes.barh(lines, values, 0.92 * step, label=as_text(row.name), **bar)
         for line, value in zip(lines, values, strict=True):
             axes.text(value + 0.6, float(line), f"{value:.1f}", va="center", fontsize=7, color=INK)
     labels = [*map(as_text, names), f"mean of {counted(len(rows[0].report.objects), 'object')}"]
@@ -105,15 +111,18 @@ def sequences_figure(comparison: Comparison) -> Figure:
 
 def curves_figure(comparison: Comparison, name: str) -> Figure:
     """J&F over the scored frames of one sequence, mean over its objects."""
-    figure = new_figure(9, 2.8)
+    figure = new_figure(9, 2.6 + 0.2 * _legend_lines([as_text(row.name) for row in comparison.rows]))
     axes = figure.add_subplot()
     frames = comparison.rows[0].runs[name].score.frames
     for row in comparison.rows:
         values = np.mean([(item.j + item.f) / 2 for item in row.runs[name].score.objects], axis=0)
-        style = (0, (4, 3)) if row.name == HOLD else "-"
-        marker = "o" if len(frames) == 1 else None
-        colour = _colours(comparison)[row.name]
-        axes.plot(100 * values, color=colour, linewidth=1.6, linestyle=style, marker=marker, label=as_text(row.name))
+        look = _looks(comparison)[row.name]
+        line: dict[str, Any] = {
+            "linewidth": 1.6,
+            "linestyle": look.line,
+            "marker": look.mark if len(frames) == 1 else None,
+        }
+        axes.plot(100 * values, color=look.colour, label=as_text(row.name), **line)
     ticks = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 9)).round().astype(int))
     axes.set(ylim=(-2, 102), xlim=(-0.5, len(frames) - 0.5), ylabel="J&F, percent")
     axes.set_xticks(ticks, [frames[t] for t in ticks])
@@ -170,9 +179,22 @@ def _legend() -> str:
     return f"<b>{HOLD}</b>: the first mask held still; {meanings}."
 
 
-def _colours(comparison: Comparison) -> dict[str, str]:
-    presets = [row.name for row in comparison.rows if row.name != HOLD]
-    return {HOLD: _HOLD_COLOUR, **{name: _COLOURS[k % len(_COLOURS)] for k, name in enumerate(presets)}}
+class _Look(NamedTuple):
+    """How a row is drawn, no two alike up to 27 presets."""
+
+    colour: str
+    line: Any
+    mark: str
+    hatch: str
+
+
+def _looks(comparison: Comparison) -> dict[str, _Look]:
+    looks = {HOLD: _Look(_HOLD_COLOUR, _HOLD_LINE, "o", "")}
+    for k, name in enumerate(row.name for row in comparison.rows if row.name != HOLD):
+        again, colour = divmod(k, len(_COLOURS))
+        again %= len(_LINES)
+        looks[name] = _Look(_COLOURS[colour], _LINES[again], _MARKS[again], _HATCHES[again])
+    return looks
 
 
 def _jf(row: Row, name: str) -> float:
@@ -186,8 +208,15 @@ def _finish(figure: Figure, axes: Axes, grid: Literal["both", "x", "y"]) -> None
     axes.set_axisbelow(True)
     bare(axes)
     labels = axes.get_legend_handles_labels()[1]
-    fitting = max(1, _LEGEND_WIDTH // (max(map(len, labels)) + 7))
-    figure.legend(loc="outside lower center", ncols=fitting, frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=_legend_columns(labels), frameon=False, fontsize=9)
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
+    return max(1, _LEGEND_WIDTH // (max(map(len, labels)) + 7))
+
+
+def _legend_lines(labels: Sequence[str]) -> int:
+    return -(-len(labels) // _legend_columns(labels))
 
 
 def _read(path: Path) -> bytes:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from shutil import rmtree
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ from PIL import Image
 
 from vos.errors import EvaluationError
 
-from .davis import Dataset, Sequence
+from .davis import UNREADABLE, Dataset, Sequence
 from .report import write_text
 
 Shot = tuple[np.ndarray, np.ndarray]  # uint8 RGB (H, W, 3), index map uint8 (H, W)
@@ -83,10 +84,15 @@ def compose(clips: Iterable[Clip], root: Path, resolution: str = "480p") -> Iter
     if root.exists():
         raise EvaluationError(f"{root} is there already; choose another folder, or delete it")
     names = []
-    for clip in clips:
-        yield _write(clip, root, resolution)
-        names.append(clip.name)
-    write_text(root / "ImageSets" / "2017" / "val.txt", "".join(f"{name}\n" for name in names))
+    try:
+        for clip in clips:
+            yield _write(clip, root, resolution)
+            names.append(clip.name)
+        write_text(root / "ImageSets" / "2017" / "val.txt", "".join(f"{name}\n" for name in names))
+    except BaseException:
+        # Half a data set would pass for a whole one.
+        rmtree(root, ignore_errors=True)
+        raise
 
 
 def _write(clip: Clip, root: Path, resolution: str) -> int:
@@ -109,7 +115,17 @@ def _shots(sequence: Sequence) -> Iterator[Shot]:
         path = sequence.image(frame)
         if path is None:
             raise EvaluationError(f"sequence {sequence.name}, frame {frame}: it has no image in {sequence.images}")
-        image = np.asarray(Image.open(path).convert("RGB"))
+        try:
+            with Image.open(path) as opened:
+                image = np.asarray(opened.convert("RGB"))
+        except UNREADABLE as error:
+            reason = " ".join(str(error).split())
+            raise EvaluationError(f"sequence {sequence.name}, frame {frame}: cannot read {path}: {reason}") from error
+        if image.shape[:2] != sequence.size:
+            (h, w), (height, width) = image.shape[:2], sequence.size
+            raise EvaluationError(
+                f"sequence {sequence.name}, frame {frame}: the image is {w}x{h}, the annotation {width}x{height}"
+            )
         yield image, (sequence.annotation(frame)[0] > 0).astype(np.uint8)
 
 

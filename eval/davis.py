@@ -25,6 +25,8 @@ from vos.paths import IMAGE_SUFFIXES, is_image_name, natural_key
 
 VOID = 255
 MAX_PROPOSALS = 20
+# What Pillow raises of a file that is no image, a damaged or an enormous one.
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class Task(str, Enum):
@@ -68,7 +70,8 @@ class Sequence:
         Raises:
             EvaluationError: the file is missing, unreadable or of another size than the first.
         """
-        index_map, void = _read_annotation(self.annotations / f"{frame}.png", self.name, self.year, self.task)
+        path = _file(self.annotations, frame, (".png",)) or self.annotations / f"{frame}.png"
+        index_map, void = _read_annotation(path, self.name, self.year, self.task)
         if index_map.shape != self.size:
             raise EvaluationError(
                 f"sequence {self.name}, frame {frame}: the annotation is {_wxh(index_map.shape)}, but the first one is "
@@ -78,7 +81,7 @@ class Sequence:
 
     def image(self, frame: str) -> Path | None:
         """The frame's image, None where the data set has none."""
-        return next((p for s in sorted(IMAGE_SUFFIXES) if (p := self.images / f"{frame}{s}").is_file()), None)
+        return _file(self.images, frame, sorted(IMAGE_SUFFIXES))
 
     def check(self, result: np.ndarray, frame: str) -> np.ndarray:
         """A result as ids to score: the same index map, or 0/1 for the 0/255 masks of DAVIS 2016.
@@ -154,20 +157,24 @@ class Dataset:
         """Opens one sequence: lists its frames and reads its first annotation.
 
         Raises:
-            EvaluationError: it has no annotations, too few to score, or no object in the first.
+            EvaluationError: it has no annotations, too few to score, or no object or too many in the first.
         """
         folder = self.annotations / name
-        frames = tuple(p.stem for p in sorted(filter(is_image_name, folder.glob("*.png")), key=natural_key))
+        paths = [p for p in folder.glob("*") if is_image_name(p) and p.suffix.lower() == ".png"]
+        frames = tuple(p.stem for p in sorted(paths, key=natural_key))
         least = 3 if self.task is Task.SEMI_SUPERVISED else 1
         if len(frames) < least:
             raise EvaluationError(
                 f"sequence {name}: {len(frames)} annotated frames in {folder}, at least {least} are needed to score it"
             )
-        first, _ = _read_annotation(folder / f"{frames[0]}.png", name, self.year, self.task)
+        path = min(paths, key=natural_key)
+        first, _ = _read_annotation(path, name, self.year, self.task)
         objects = int(first.max())
+        where = f"sequence {name}, frame {frames[0]}"
+        if objects > VOID:
+            raise EvaluationError(f"{where}: the first annotation has ids up to {objects}; ids are at most {VOID - 1}")
         if not objects:
-            where = f"sequence {name}, frame {frames[0]}"
-            if (read_index_map(folder / f"{frames[0]}.png", where) == VOID).any():
+            if (read_index_map(path, where) == VOID).any():
                 raise EvaluationError(
                     f"{where}: the annotation is a 0/255 mask, not object ids; for DAVIS 2016 use --year 2016"
                 )
@@ -269,7 +276,7 @@ def read_index_map(path: Path, where: str) -> np.ndarray:
     try:
         with Image.open(path) as image:
             values = np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
+    except UNREADABLE as error:
         raise EvaluationError(f"{where}: cannot read {path}: {' '.join(str(error).split())}") from error
     if values.ndim == 2:
         return values.view(np.uint8) if values.dtype == bool else values
@@ -300,7 +307,8 @@ def _read_set(root: Path, subset: str, year: int) -> tuple[tuple[str, ...], str]
     folder = root / "ImageSets" / str(year)
     path = Path(subset) if re.search(r"[./\\]", subset) else folder / f"{subset}.txt"
     try:
-        lines = path.read_text(encoding="utf-8").split()
+        text = path.read_text(encoding="utf-8-sig")
+        lines = [name for line in text.splitlines() for name in line.partition("#")[0].split()]
     except (OSError, UnicodeDecodeError) as error:
         found = ", ".join(sorted(p.stem for p in folder.glob("*.txt")))
         others = ", ".join(sorted(p.name for p in folder.parent.glob("*/") if p != folder))
@@ -308,7 +316,15 @@ def _read_set(root: Path, subset: str, year: int) -> tuple[tuple[str, ...], str]
         raise EvaluationError(f"no list of sequences for set {subset}: cannot read {path}; {there}") from error
     if not lines:
         raise EvaluationError(f"the list of sequences {path} is empty")
+    if wrong := [name for name in lines if re.search(r"[/\\]", name) or name in (".", "..")]:
+        raise EvaluationError(f"the list of sequences {path} has {wrong[0]!r}; expected names of folders")
     return tuple(dict.fromkeys(lines)), path.stem
+
+
+def _file(folder: Path, stem: str, suffixes: SequenceOf[str]) -> Path | None:
+    """The file of that name with one of these suffixes, or one in capitals; None where there is none."""
+    names = (f"{stem}{s}" for suffix in suffixes for s in (suffix, suffix.upper()))
+    return next((path for name in names if (path := folder / name).is_file()), None)
 
 
 def _is_0_255(index_map: np.ndarray) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from vos.errors import EvaluationError
 
 from . import metrics
-from .davis import Dataset, Sequence, read_index_map, result_path
+from .davis import Dataset, Sequence, read_result, result_path
 from .scoring import SequenceScore, score_sequence
 
 # Masks that overlap this far are the same up to rounding.
@@ -82,12 +82,14 @@ def reference_frames(reference: Path, name: str) -> tuple[str, ...]:
 
 
 def _overlap(sequence: Sequence, frame: str, results: Path, reference: Path) -> Seq[float]:
-    ours, theirs = (
-        read_index_map(result_path(folder, sequence.name, frame), f"sequence {sequence.name}, frame {frame}")
-        for folder in (results, reference)
-    )
-    if ours.shape != theirs.shape:
-        raise EvaluationError(f"sequence {sequence.name}, frame {frame}: {ours.shape = } but {theirs.shape = }")
+    masks = []
+    for folder in (results, reference):
+        found = read_result(folder, sequence, frame)
+        if found is None:
+            path = result_path(folder, sequence.name, frame)
+            raise EvaluationError(f"sequence {sequence.name}, frame {frame}: no such file {path}")
+        masks.append(found)
+    ours, theirs = masks
     return [metrics.jaccard(theirs == k, ours == k) for k in range(1, sequence.objects + 1)]
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from vos.errors import EvaluationError, OutputError
 from vos.palette import davis_palette
 
-from .davis import Dataset, Sequence, read_result
+from .davis import UNREADABLE, Dataset, Sequence, read_result
 from .metrics import boundary
 from .report import Report, percent
 from .scoring import SequenceScore
@@ -120,7 +120,7 @@ def sequence_figure(score: SequenceScore, worst: list[WorstFrame]) -> Figure:
     _draw_time(axes, score, worst)
     jf = (score.j + score.f) / 2
     title = f"{as_text(score.name)}    J&F {percent(jf)}    J {percent(score.j)}    F {percent(score.f)}"
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
+    axes.set_title(title, loc="left", fontsize=11, color=INK, pad=14, wrap=True)
     for k, item in enumerate(worst, 1):
         titles = (
             f"{k}   frame {as_text(item.frame)}",
@@ -186,7 +186,7 @@ def _read_image(path: Path, size: tuple[int, int]) -> np.ndarray:
     try:
         with Image.open(path) as opened:
             image = np.asarray(opened.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except UNREADABLE as error:
         raise EvaluationError(f"cannot read image {path}: {error}") from error
     return image if image.shape[:2] == size else cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
 

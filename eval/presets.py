@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 
-import numpy as np
 import torch
 
 from vos.models.features import Features
@@ -28,6 +27,7 @@ class SharedModels:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._sizes: set[tuple[int, int]] = set()
 
     @staticmethod
     def key(settings: Settings) -> str:
@@ -36,10 +36,7 @@ class SharedModels:
 
     @cached_property
     def _models(self) -> Models:
-        models = load_models(self._settings, fetch)
-        # The first frame through a network also sets it up, which is no frame's cost.
-        models.encode(Frame(0, np.zeros((64, 64, 3), dtype=np.uint8)))
-        return models
+        return load_models(self._settings, fetch)
 
     def encode(self, frame: Frame) -> Features:
         """The frame's features, once they are there."""
@@ -47,9 +44,17 @@ class SharedModels:
         with StageTimes(models.segmenter.device).stage("encode"):
             return models.encode(frame)
 
-    def passes(self, settings: Settings) -> Callable[[], PresetPass]:
-        """Makes fresh passes of a preset with these models."""
-        return lambda: PresetPass(VideoTracker(settings, self._models))
+    def passes(self, settings: Settings) -> Callable[[tuple[int, int]], PresetPass]:
+        """Makes fresh passes of a preset with these models, over frames of a size, (H, W)."""
+
+        def begin(size: tuple[int, int]) -> PresetPass:
+            if size not in self._sizes:
+                # The first frame of a size also sets a network up, which is no frame's cost.
+                self._models.set_up(size)
+                self._sizes.add(size)
+            return PresetPass(VideoTracker(settings, self._models))
+
+        return begin
 
 
 class PresetPass:

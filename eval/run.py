@@ -1,14 +1,16 @@
 """Tracking a data set and scoring it as the frames come out, in a way that can be stopped and taken up again.
 
 The folder OUT holds `settings.json` (what is run), and per sequence the masks `OUT/<sequence>/<frame>.png` and, once
-all of them are there, `OUT/<sequence>/done.json`. Every file is written under another name and renamed, so what exists
-is whole.
+all of them are there, `OUT/<sequence>/done.json`, which knows what they were made of. Every file is written under
+another name and renamed, so what exists is whole.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +22,13 @@ from PIL import Image
 from vos.errors import EvaluationError, OutputError
 from vos.palette import davis_palette
 from vos.paths import is_image_name, natural_key, put
+from vos.settings import Settings
 from vos.types import FrameResult
+from vos.video import open_source
+from vos.weights.store import sha256_of
 
 from . import metrics
-from .davis import Dataset, Sequence, Task, result_path
+from .davis import Dataset, Sequence, Task, missing_frames, result_path
 from .scoring import SequenceScore, SequenceScorer, score_sequence
 
 # source (a folder of images), index map uint8 (H, W) of the first frame -> one result per frame
@@ -66,7 +71,8 @@ def run_dataset(
         on_progress: called as frames are done.
 
     Raises:
-        EvaluationError: the data set cannot be tracked, a frame has no result, or `out` was made with other settings.
+        EvaluationError: the data set cannot be tracked, a frame has no result, or `out` was made with other settings or
+            of other frames.
         OutputError: `out` cannot be written.
         VosError: whatever `track` raises.
     """
@@ -75,13 +81,10 @@ def run_dataset(
     sequences = [dataset.sequence(name) for name in dataset.names]
     images = {sequence.name: image_names(sequence) for sequence in sequences}
     keep_apart(out, sequences)
-    if overwrite:
-        for sequence in sequences:
-            forget(out / sequence.name)
-    settle(out, settings, replace=overwrite)
+    settle(out, settings, sequences, replace=overwrite)
     for sequence in sequences:
-        folder = out / sequence.name
-        if is_done(folder, settings):
+        folder, made_of = out / sequence.name, contents(sequence)
+        if is_done(folder, settings, made_of) and not missing_frames(out, sequence):
             on_progress(Progress(sequence.name, len(sequence.frames), len(sequence.frames), resumed=True))
             yield score_sequence(sequence, out, tolerance=tolerance, counter=counter)
             continue
@@ -98,8 +101,8 @@ def run_dataset(
             done += 1
             on_progress(Progress(sequence.name, done, frames))
         score = scorer.finish()
-        facts = {"frames": done, "seconds": round(time.monotonic() - began, 3), "settings": dict(settings)}
-        write_json(folder / DONE, facts)
+        facts = {"frames": done, "seconds": round(time.monotonic() - began, 3)}
+        write_json(folder / DONE, {**facts, "settings": dict(settings), "made-of": made_of})
         yield score
 
 
@@ -110,20 +113,62 @@ def keep_apart(out: Path, sequences: Iterable[Sequence]) -> None:
             raise EvaluationError(f"{out}: holds the data set itself; choose another folder for the results")
 
 
-def is_done(folder: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether a sequence's folder is finished, with these settings."""
+def about(preset: str, settings: Settings, dataset: Dataset) -> dict[str, Any]:
+    """What makes masks, ready for JSON, but for the frames: `settings` of `run_dataset`.
+
+    Raises:
+        EvaluationError: weights cannot be read.
+    """
+    tree = settings.model_dump(mode="json")
+    files = {key: Path(value) for key, value in _flat(tree).items() if key.endswith("weights") and value is not None}
+    try:
+        # Loading says what is wrong with those that are not there.
+        weights = {key: sha256_of(path) for key, path in files.items() if path.is_file()}
+    except OSError as error:
+        raise EvaluationError(f"cannot read weights {error.filename}: {error.strerror or error}") from error
+    data = {"year": dataset.year, "resolution": dataset.resolution}
+    return {"preset": preset, "settings": tree, "data": data, **({"weights": weights} if weights else {})}
+
+
+def contents(sequence: Sequence) -> str:
+    """A digest of what a sequence is tracked from: its first annotation and all of its images, by name and content."""
+    digest = hashlib.sha256(np.ascontiguousarray(sequence.annotation(sequence.frames[0])[0]).tobytes())
+    try:
+        for name in image_names(sequence):
+            path = sequence.image(name)
+            assert path is not None
+            digest.update(f"{path.name} {sha256_of(path)}".encode(errors="surrogateescape"))
+    except OSError as error:
+        raise EvaluationError(f"sequence {sequence.name}: cannot read {error.filename}: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def is_done(folder: Path, settings: Mapping[str, Any], made_of: str) -> bool:
+    """Whether a sequence's folder is finished, with these settings.
+
+    Raises:
+        EvaluationError: it is, but of other contents.
+    """
     try:
         marker = json.loads((folder / DONE).read_text(encoding="utf-8"))
-        return bool(marker["settings"] == json.loads(json.dumps(settings)))
+        done, before = marker["settings"] == json.loads(json.dumps(settings)), marker["made-of"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
+    if done and before != made_of:
+        raise EvaluationError(
+            f"{folder} was made of other images or another first annotation; choose another folder for the results, "
+            "or --overwrite to track everything anew"
+        )
+    return done
 
 
 def image_names(sequence: Sequence) -> tuple[str, ...]:
     """Names of the frames to track, which begin with the first annotated one.
 
     Raises:
-        EvaluationError: there is none, or the first has no annotation.
+        EvaluationError: there is none, the first has no annotation or one of another size, two have one name, or one
+            that is scored is not there.
+        SourceError: the first cannot be read.
     """
     folder = sequence.images
     names = [p.stem for p in sorted(filter(is_image_name, folder.glob("*")), key=natural_key)]
@@ -134,31 +179,65 @@ def image_names(sequence: Sequence) -> tuple[str, ...]:
             f"sequence {sequence.name}, frame {sequence.frames[0]}: the first annotation is not of the first image, "
             f"{names[0]}"
         )
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise EvaluationError(f"sequence {sequence.name}, frame {name}: {folder} has {count} images of that name")
+    for frame in sequence.scored:
+        if frame not in names:
+            raise EvaluationError(
+                f"sequence {sequence.name}, frame {frame}: it is scored, and has no image in {folder}"
+            )
+    with open_source(folder) as source:
+        (h, w), (height, width) = source.size, sequence.size
+    if (h, w) != (height, width):
+        raise EvaluationError(
+            f"sequence {sequence.name}, frame {names[0]}: the image is {w}x{h}, the annotation {width}x{height}"
+        )
     return tuple(names)
 
 
-def settle(out: Path, settings: Mapping[str, Any], *, replace: bool) -> None:
+def settle(out: Path, settings: Mapping[str, Any], sequences: Iterable[Sequence], *, replace: bool) -> None:
     """Keeps the settings in `out`, or finds that it holds results of others.
+
+    Args:
+        replace: what `out` has of these sequences is removed, and all that it has of others with other settings.
 
     Raises:
         EvaluationError: `out` was made with other settings, or by something else.
         OutputError: it cannot be written.
     """
     path = out / SETTINGS
-    if path.is_file() and not replace:
+    if replace:
+        for sequence in sequences:
+            forget(out / sequence.name)
+        wanted = json.loads(json.dumps(settings))
+        for marker in out.glob(f"*/{DONE}"):
+            if _settings_of(marker) != wanted:
+                forget(marker.parent)
+    elif path.is_file():
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise EvaluationError(f"cannot read {path}: {error}; use --overwrite to track everything anew") from error
+        if not isinstance(before, Mapping):
+            raise EvaluationError(f"{path} holds no settings; use --overwrite to track everything anew")
         if before != json.loads(json.dumps(settings)):
             raise EvaluationError(
                 f"{out} holds results made with other settings ({_changes(before, settings)}); "
                 "choose another folder, or --overwrite to track everything anew"
             )
         return
-    if out.is_dir() and not replace and any(out.iterdir()):
+    elif out.is_dir() and any(out.iterdir()):
         raise EvaluationError(f"{out} is not empty and not of an earlier run; choose another folder, or --overwrite")
     write_json(path, dict(settings))
+
+
+def _settings_of(marker: Path) -> Any:
+    """The settings of a finished sequence; None where its marker cannot be read."""
+    try:
+        return json.loads(marker.read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -49,11 +49,19 @@ def markdown(measurements: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
 
     Args:
         measurements: (file's name, what is in it).
+
+    Raises:
+        EvaluationError: something is missing in one.
     """
     sections = []
     for name, data in measurements:
-        tables = (_markdown_table(header, rows) for header, rows in tables_of(data))
-        sections += [f"`{name}`: {made(data)}", *tables, *notes(data)]
+        try:
+            tables = [_markdown_table(header, rows) for header, rows in tables_of(data)]
+            sections += [f"`{name}`: {made(data)}", *tables, *notes(data)]
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise EvaluationError(
+                f"{name}: damaged, or of another version of vos: {type(error).__name__} {error}; measure again"
+            ) from error
     return "\n\n".join(sections) + "\n"
 
 

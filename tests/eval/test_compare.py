@@ -104,7 +104,7 @@ class Bench:
     ) -> Entry:
         answers = {key: [self.truth[key][0], *maps[key][1:]] for key in self.truth}
 
-        def begin() -> FakePass:
+        def begin(size: tuple[int, int]) -> FakePass:
             self.passes.append(FakePass(name, answers, self.log, self.fail_at, latency))
             return self.passes[-1]
 
@@ -164,8 +164,8 @@ def test_a_preset_that_looks_ahead_is_shown_the_frames_it_wants(bench: Bench) ->
 def test_what_a_preset_does_not_need_is_not_encoded_for_it(bench: Bench) -> None:
     entry = bench.entry("right", bench.one, bench.truth)
 
-    def begin() -> FakePass:
-        entry.begin()
+    def begin(size: tuple[int, int]) -> FakePass:
+        entry.begin(size)
         bench.passes[-1].every = 4
         return bench.passes[-1]
 

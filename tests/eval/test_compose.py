@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,26 @@ def test_what_cannot_be_composed_is_said(real: Dataset, root: Path) -> None:
     (real.images / "one" / "00000.png").unlink()
     with pytest.raises(EvaluationError, match="sequence one, frame 00000: it has no image"):
         list(clips_of(real, ["over-one"])[0].shots())
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:60]), r"sequence two, frame 00003: cannot read .*00003\.png"),
+        (
+            lambda path: Image.new("RGB", (7, 5)).save(path),
+            "sequence two, frame 00003: the image is 7x5, the annotation",
+        ),
+        (lambda path: path.unlink(), "sequence two, frame 00003: it has no image in"),
+    ],
+)
+def test_nothing_is_left_of_what_failed(
+    real: Dataset, tmp_path: Path, change: Callable[[Path], object], error: str
+) -> None:
+    change(real.images / "two" / "00003.png")
+    with pytest.raises(EvaluationError, match=error):
+        list(compose(clips_of(real), tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_says_what_to_do_next(root: Path, tmp_path: Path) -> None:

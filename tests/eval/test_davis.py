@@ -264,3 +264,33 @@ def test_hidden_files_are_no_frames(tmp_path: Path) -> None:
         path.with_name(f"._{path.name}").write_bytes(b"of another system")
     sequence = open_dataset(root).sequence("pair")
     assert sequence.frames == image_names(sequence) == tuple(f"{t:05d}" for t in range(9))
+
+
+def test_capitals_a_mark_and_comments(tmp_path: Path) -> None:
+    """As Windows writes file names and lists."""
+    root = write_dataset(tmp_path / "d", {"a": [rectangles([(1, 2, 2, 9, 9)])] * 4}, images=True)
+    for path in (*root.rglob("*.jpg"), *(root / "Annotations").rglob("*.png")):
+        path.rename(path.with_suffix(path.suffix.upper()))
+    (root / "ImageSets/2017/val.txt").write_bytes(b"\xef\xbb\xbf# mine\r\n\r\na # the first\r\n")
+    dataset = open_dataset(root)
+    assert dataset.names == ("a",)
+    sequence = dataset.sequence("a")
+    assert sequence.frames == ("00000", "00001", "00002", "00003")
+    assert sequence.image("00001") == root / "JPEGImages/480p/a/00001.JPG"
+    assert sequence.annotation("00002")[0].max() == 1
+    (root / "ImageSets/2017/val.txt").write_text("a/\n")
+    with pytest.raises(EvaluationError, match=r"val\.txt has 'a/'; expected names of folders"):
+        open_dataset(root)
+
+
+def test_more_objects_than_a_mask_can_hold(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "d", {"a": [rectangles([(1, 2, 2, 9, 9)])] * 4})
+    Image.fromarray(rectangles([(1, 2, 2, 9, 9)]).astype(np.uint16) * 300).save(root / "Annotations/480p/a/00000.png")
+    with pytest.raises(EvaluationError, match="the first annotation has ids up to 300; ids are at most 254"):
+        open_dataset(root).sequence("a")
+
+
+def test_an_enormous_png_is_one_line(root: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(EvaluationError, match=r"cannot read .* decompression bomb"):
+        list(score_dataset(open_dataset(root), results))

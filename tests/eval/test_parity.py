@@ -93,3 +93,15 @@ def test_comparison_says_what_is_missing(davis: Path, tmp_path: Path) -> None:
         compare(open_dataset(davis), "s", tmp_path / "ours", tmp_path / "theirs")
     with pytest.raises(EvaluationError, match="sequence s: no masks of the reference in"):
         compare(open_dataset(davis), "s", tmp_path / "ours", tmp_path / "nowhere")
+
+
+def test_masks_may_be_black_and_white(davis: Path, tmp_path: Path) -> None:
+    before = compare(open_dataset(davis), "s", tmp_path / "ours", tmp_path / "theirs")
+    for path in (tmp_path / "theirs/s").iterdir():
+        with Image.open(path) as image:
+            Image.fromarray(np.asarray(image) * np.uint8(255)).save(path)
+    after = compare(open_dataset(davis), "s", tmp_path / "ours", tmp_path / "theirs")
+    np.testing.assert_array_equal(before.iou, after.iou)
+    Image.new("L", (5, 5)).save(tmp_path / "theirs/s/00002.png")
+    with pytest.raises(EvaluationError, match="sequence s, frame 00002: the result is 5x5, the annotation 60x40"):
+        compare(open_dataset(davis), "s", tmp_path / "ours", tmp_path / "theirs")

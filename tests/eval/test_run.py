@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 from PIL import Image
 
 from eval.davis import Dataset, Task, open_dataset
-from eval.run import Progress, run_dataset
+from eval.run import Progress, about, run_dataset
 from eval.scoring import SequenceScore, score_dataset
-from tests.eval.data import drawn_truth, shifted, write_dataset
+from tests.eval.data import drawn_truth, shifted, write_dataset, write_png
 from vos.errors import EvaluationError, OutputError
+from vos.settings import load_settings
 from vos.types import Frame, FrameResult
 
 SETTINGS = {"preset": "fake", "settings": {"decoder": {"cascade": 3}}}
@@ -138,6 +140,79 @@ def test_what_was_made_with_other_settings_is_made_again(
     assert json.loads((out / "void" / "done.json").read_text())["settings"] == changed
 
 
+def test_what_another_sequence_has_of_other_settings_goes_with_them(
+    dataset: Dataset, tracker: FakeTracker, tmp_path: Path
+) -> None:
+    """Else the folder would be scored as if one run had made it."""
+    out = tmp_path / "out"
+    list(run_dataset(dataset, out, tracker, SETTINGS))
+    list(run_dataset(replace(dataset, names=("pair",)), out, tracker, SETTINGS, overwrite=True))
+    assert len(list((out / "void").glob("*.png"))) == 9
+    list(run_dataset(replace(dataset, names=("pair",)), out, tracker, {"preset": "another"}, overwrite=True))
+    assert not list((out / "void").iterdir())
+
+
+@pytest.mark.parametrize("what", ["image", "annotation"])
+def test_masks_of_other_frames_are_not_scored(
+    dataset: Dataset, tracker: FakeTracker, tmp_path: Path, what: str
+) -> None:
+    out = tmp_path / "out"
+    list(run_dataset(dataset, out, tracker, SETTINGS))
+    if what == "image":
+        path = dataset.images / "void" / "00004.jpg"
+        with Image.open(path) as image:
+            Image.fromarray(255 - np.asarray(image)).save(path)
+    else:
+        path = dataset.annotations / "void" / "00000.png"
+        write_png(path, np.roll(drawn_truth()["void"][0], 3, axis=1))
+    with pytest.raises(EvaluationError, match=r"void was made of other images or another first annotation; choose"):
+        list(run_dataset(dataset, out, tracker, SETTINGS))
+    assert len(list(run_dataset(dataset, out, tracker, SETTINGS, overwrite=True))) == 2
+
+
+def test_a_mask_that_is_gone_is_made_again(dataset: Dataset, tracker: FakeTracker, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    before = numbers(list(run_dataset(dataset, out, tracker, SETTINGS)))
+    (out / "void" / "00004.png").unlink()
+    assert numbers(list(run_dataset(dataset, out, tracker, SETTINGS))) == before
+    assert tracker.asked == ["pair", "void", "void"]
+
+
+def test_weights_are_known_by_what_they_hold(dataset: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "own.pt"
+    settings = load_settings("persam", {"weights": str(path)})
+    assert "weights" not in about("persam", settings, dataset)
+    found = []
+    for content in (b"one", b"two"):
+        path.write_bytes(content)
+        found.append(about("persam", settings, dataset)["weights"])
+    assert [list(each) for each in found] == [["weights"]] * 2
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (
+            lambda folder: shutil.copy(folder / "00003.jpg", folder / "00003.PNG"),
+            "frame 00003: .* has 2 images",
+        ),
+        (lambda folder: (folder / "00003.jpg").unlink(), "frame 00003: it is scored, and has no image in"),
+        (
+            lambda folder: Image.new("RGB", (20, 10)).save(folder / "00000.jpg"),
+            "sequence pair, frame 00000: the image is 20x10, the annotation 60x40",
+        ),
+    ],
+)
+def test_images_that_do_not_fit_are_said_before_anything_is_tracked(
+    dataset: Dataset, tracker: FakeTracker, tmp_path: Path, change: Callable[[Path], object], error: str
+) -> None:
+    change(dataset.images / "pair")
+    with pytest.raises(EvaluationError, match=error):
+        list(run_dataset(dataset, tmp_path / "out", tracker, SETTINGS))
+    assert tracker.asked == []
+
+
 def test_results_do_not_go_where_the_data_are(dataset: Dataset, tracker: FakeTracker) -> None:
     before = sorted(dataset.annotations.rglob("*"))
     for out in (dataset.annotations, dataset.images / ".." / dataset.images.name):
@@ -174,6 +249,9 @@ def test_broken_settings_file(dataset: Dataset, tracker: FakeTracker, tmp_path: 
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "settings.json").write_text("{")
     with pytest.raises(EvaluationError, match=r"cannot read .*settings\.json.*--overwrite"):
+        list(run_dataset(dataset, tmp_path / "out", tracker, SETTINGS))
+    (tmp_path / "out" / "settings.json").write_text("[]")
+    with pytest.raises(EvaluationError, match=r"settings\.json holds no settings; use --overwrite"):
         list(run_dataset(dataset, tmp_path / "out", tracker, SETTINGS))
 
 

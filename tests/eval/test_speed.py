@@ -16,6 +16,7 @@ from click.testing import Result
 from rich.console import Console
 from typer.testing import CliRunner
 
+from eval.bench_cli import _looks_ahead
 from eval.bench_clip import drawn_clip
 from eval.cli import register
 from eval.machine import Elsewhere, file_name, forget_peak, machine, peak_memory, resident_memory
@@ -23,6 +24,7 @@ from eval.speed import STAGES
 from eval.speed_reference import agreement, ten_over_one
 from eval.speed_report import BEGIN, END, markdown, put_into, read_measurement, show, tables_of
 from vos.errors import EvaluationError, SettingsError
+from vos.settings import load_settings
 from vos.video import open_source
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -200,6 +202,19 @@ def test_a_page_without_marks_and_a_file_of_something_else(vos: Run, tmp_path: P
         other.write_text(text)
         with pytest.raises(EvaluationError, match="not a file of vos bench or vos bench reference"):
             vos("bench", "report", other)
+
+
+def test_a_file_that_lacks_something(vos: Run, tmp_path: Path) -> None:
+    (tmp_path / "part.json").write_text('{"kind": "vos bench", "cases": [{"rate": 1}]}')
+    with pytest.raises(EvaluationError, match=r"part\.json: damaged, or of another version of vos"):
+        vos("bench", "report", tmp_path / "part.json")
+
+
+def test_clips_are_long_enough_for_trackers_that_look_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trackers.klt.KltTracker.latency", 15, raising=False)
+    monkeypatch.setattr("trackers.klt.KltTracker.ahead", lambda self, frames: None, raising=False)
+    assert _looks_ahead([load_settings("persam"), load_settings("persam+klt")]) == 15
+    assert _looks_ahead([load_settings("best")]) == 0
 
 
 def test_the_docs_are_generated_from_the_files_beside_them() -> None:

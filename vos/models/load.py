@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from vos.device import SideStreams, check_surroundings, resolve_device, resolve_precision
@@ -36,6 +37,12 @@ class Models:
         """Everything computed of the frame's pixels; needs nothing from other frames."""
         image = self.segmenter.encode(frame.image)
         return Features(image, image if self.prior is None else self.prior.encode(frame.image))
+
+    def set_up(self, size: tuple[int, int]) -> None:
+        """Run the networks of `encode` once on a frame of a size, (H, W), whatever a cache has."""
+        self.segmenter.set_up(size)
+        if self.prior is not None:
+            self.prior.encode(np.zeros((*size, 3), dtype=np.uint8))
 
 
 def load_models(settings: Settings, fetch: Callable[[str], Path]) -> Models:

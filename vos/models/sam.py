@@ -149,6 +149,11 @@ class SegmentAnything:
             embedding = self._cache.get(image, lambda: self._embed(image)).to(self.device)
         return self.feature_map(embedding, (image.shape[0], image.shape[1]))
 
+    @torch.inference_mode()
+    def set_up(self, size: tuple[int, int]) -> None:
+        """Run the encoder once on a frame of a size, (H, W): compiles and records what the first one costs."""
+        self._embed(np.zeros((*size, 3), dtype=np.uint8))
+
     def feature_map(self, embedding: torch.Tensor, frame_size: tuple[int, int]) -> FeatureMap:
         """An embedding, float32 (256, h, w), of a frame (H, W), placed on it; further channels are kept stages."""
         input_size = self.encoder.input_size(frame_size)
