@@ -8,11 +8,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 import vos
 from tests.drawn import Thing, clip
 from tests.stand_in import stand_in_models
-from vos.clicks import mended_mask
+from vos.clicks import claimed, mended_mask
 from vos.errors import ReferenceInputError
 from vos.models.features import FeatureMap
 from vos.models.load import Models
@@ -72,12 +75,65 @@ def test_a_click_takes_what_another_has() -> None:
     assert iou(after[2].mask(1) & ~before[2].mask(1), TRUTH[2] == 2) > 0.5
 
 
-def test_a_click_that_changes_nothing_is_no_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("preset", ["persam", "best"])
+def test_a_click_that_changes_nothing_is_no_reference(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vos.segment.mended_mask", lambda model, image, logits, clicks: logits)
-    before, after = run(), run(Click(2, *middle(LEFT, 2), positive=False))
-    np.testing.assert_array_equal(before[2].index_map, after[2].index_map)
-    assert before[2].objects == after[2].objects
-    np.testing.assert_array_equal(before[4].index_map, after[4].index_map)
+    before, after = run(preset=preset), run(Click(2, *middle(LEFT, 2), positive=False), preset=preset)
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one.index_map, other.index_map)
+        assert one.objects == other.objects
+        np.testing.assert_array_equal(one.alpha(1), other.alpha(1))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_no_pixel_is_claimed_by_two(data: st.DataObject) -> None:
+    """Nor does it matter which of them comes first."""
+    size, ids = (6, 9), (1, 4, 9)
+    index_map = data.draw(arrays.arrays(np.uint8, size, elements=st.sampled_from([0, *ids, 7])))
+    strengths = arrays.arrays(np.float32, size, elements=st.integers(-20, 20).map(float), unique=False)
+    logits = {i: data.draw(strengths) + np.float32(i / 100) for i in ids}
+    point = st.tuples(st.integers(0, 8), st.integers(0, 5), st.sampled_from([0, 1]))
+    clicks = {i: clicked(*data.draw(st.lists(point, min_size=1, max_size=3))) for i in ids}
+    found = claimed(logits, index_map, clicks)
+    assert (sum(mask.astype(int) for mask in found.values()) <= 1).all()
+    for i, mask in found.items():
+        won = index_map == i
+        others = np.any([found[j] for j in ids if j != i], axis=0)
+        assert not (won & ~mask & ~others).any(), "what is not lost to another stays"
+        assert (logits[i][mask & ~won] > 0).all()
+        held = clicks[i].held_by(mask)
+        for hit, wanted, (x, y) in zip(held, clicks[i].labels, clicks[i].points.astype(int), strict=True):
+            stronger = any(logits[j][y, x] > max(logits[i][y, x], 0) and j != i for j in ids)
+            assert hit or not wanted or won[y, x] or logits[i][y, x] <= 0 or stronger
+    again = claimed({i: logits[i] for i in reversed(ids)}, index_map, clicks)
+    assert all(np.array_equal(found[i], again[i]) for i in ids)
+
+
+@pytest.mark.parametrize("ids", [(1, 2), (2, 1)])
+def test_two_objects_mended_on_one_frame(ids: tuple[int, int]) -> None:
+    """One takes what the other has, which says itself where it is: the same whichever id is which."""
+    left, right = ids
+    references = [
+        MaskReference(0, sum(i * (TRUTH[0] == k).astype(np.uint8) for i, k in ((left, 1), (right, 2)))),
+        Click(2, *middle(RIGHT, 2), id=left),
+        Click(2, *middle(LEFT, 2), id=right, positive=False),
+    ]
+    tracker = VideoTracker(load_settings("persam", {"device": "cpu"}), stand_in_models())
+    frames = [Frame(i, image) for i, image in enumerate(IMAGES[:3])]
+    found = list(tracker.run(frames, ReferencePlan.build(references, frame_size=SIZE)))[2]
+    x, y = (round(value) for value in middle(RIGHT, 2))
+    assert found.index_map[y, x] == left
+    assert all(item.state is not State.ABSENT for item in found.objects if item.given)
+
+
+def test_what_another_reference_has_all_of() -> None:
+    plan = ReferencePlan.build(
+        [MaskReference(0, np.ones(SIZE, np.uint8)), Click(0, *middle(LEFT, 0), id=5)], frame_size=SIZE
+    )
+    tracker = VideoTracker(load_settings("persam", {"device": "cpu"}), stand_in_models())
+    with pytest.raises(ReferenceInputError, match="object 5 on frame 0 point at what other references there have all"):
+        list(tracker.run([Frame(0, IMAGES[0])], plan))
 
 
 def test_what_is_not_known_yet_cannot_be_taken_away() -> None:
@@ -203,9 +259,25 @@ def test_what_another_has_in_a_run(mobile_sam: SegmentAnything, preset: str) -> 
 def test_in_a_run(mobile_sam: SegmentAnything) -> None:
     """Both things are one object, until a click takes one of them away."""
     references = [MaskReference(0, (TRUTH[0] > 0).astype(np.uint8)), Click(2, *middle(RIGHT, 2), positive=False)]
-    settings = load_settings("best", {"device": "cpu", "input_size": 1024})
-    tracker = VideoTracker(settings, Models(mobile_sam, None))
+    tracker = VideoTracker(load_settings("best", {"device": "cpu", "input_size": 1024}), Models(mobile_sam, None))
     frames = [Frame(i, image) for i, image in enumerate(IMAGES[:3])]
     results = list(tracker.run(frames, ReferencePlan.build(references, frame_size=SIZE)))
     assert iou(results[2].index_map > 0, TRUTH[2] == 1) > 0.85
     assert results[2].objects[0].given
+
+
+@pytest.mark.slow
+def test_what_changes_nothing_leaves_the_frames_after_it_alone(
+    mobile_sam: SegmentAnything, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where answers are corrected, and the tracker goes on from what they were before."""
+    monkeypatch.setattr("vos.segment.mended_mask", lambda model, image, logits, clicks: logits)
+    start = MaskReference(0, (TRUTH[0] == 1).astype(np.uint8))
+    found = []
+    for clicks in ([], [Click(1, *middle(LEFT, 1), positive=False)]):
+        tracker = VideoTracker(load_settings("best", {"device": "cpu", "input_size": 1024}), Models(mobile_sam, None))
+        frames = [Frame(i, image) for i, image in enumerate(IMAGES[:4])]
+        found.append(list(tracker.run(frames, ReferencePlan.build([start, *clicks], frame_size=SIZE))))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one.index_map, other.index_map)
+        assert one.objects == other.objects

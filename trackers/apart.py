@@ -6,7 +6,7 @@ solved once for all of them, however many there are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -20,15 +20,19 @@ _UNLIKELY = -4.0
 _CARRIED = 2.0
 
 
-def told_apart(own: Sequence[tuple[torch.Tensor, torch.Tensor]], damping: float) -> torch.Tensor:
+def told_apart(own: Iterable[tuple[torch.Tensor, torch.Tensor]], damping: float) -> torch.Tensor:
     """Weights of N objects, float32 (N, D + 1): (mean of the grams + damping I)^-1 mean / N, each.
 
     Args:
         own: of every object the means of x x' and of x over its own cells (see `Sums`).
         damping: as of the classifier of one object.
     """
-    grams, means = zip(*own, strict=True)
-    return ridge(torch.stack(grams).sum(0), torch.stack(means, dim=1), damping * len(own)).T
+    total, means = None, []
+    for gram, mean in own:  # one at a time: those of many objects are hundreds of megabytes
+        total = gram.clone() if total is None else total.add_(gram)
+        means.append(mean)
+    assert total is not None, "there are no objects"
+    return ridge(total, torch.stack(means, dim=1), damping * len(means)).T
 
 
 def leads(cells: Cells, weights: torch.Tensor) -> torch.Tensor:

@@ -169,9 +169,9 @@ class CoTrackerTracker:
     """Points followed by a network through windows of 16 frames (CoTracker3 online); you give it its weights.
 
     Positive points are the k-medoids of the object's mask. A point is invisible where visibility times confidence is
-    low, and may be seen again; one that ends up outside the final mask is dropped. When few are left on the object, and
-    half a window after the last time at the soonest, those that are on it stay and others are chosen in its final mask.
-    Box: the last mask's box, moved and scaled by the median motion of the visible points.
+    low, and may be seen again; one that ends up outside the final mask is dropped, as all are on a cut. When few are
+    left on the object, and half a window after the last time at the soonest, those that are on it stay and others are
+    chosen in its final mask. Box: the last mask's box, moved and scaled by the median motion of the visible points.
 
     Each object's points are followed by themselves, with a grid of supporting points over the frame.
 
@@ -207,6 +207,9 @@ class CoTrackerTracker:
 
     def locate(self, frame: Frame, features: Features) -> Prompts:
         self._show(frame, features)
+        if frame.cut:
+            for known in self._objects.values():
+                known.session.dropped |= known.session.born < self._shots.number(frame)
         self._located = {object_id: self._moved(known, frame) for object_id, known in self._objects.items()}
         starts = [known.session.start for known in self._objects.values()]
         self._shots.forget(min(starts, default=self._shots.number(frame)))

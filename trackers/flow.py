@@ -141,7 +141,7 @@ class FlowTracker:
             given = self._given[object_id]
             return given, given, interior(given, self._settings.points)
         assert self._last is not None, "an object is given on a frame before it is carried to the next"
-        last = self._last.index_map == object_id
+        last = (self._last.index_map == object_id) & (not frame.cut)
         start = interior(last, self._settings.points)
         if not last.any():
             return last, last, start

@@ -78,8 +78,8 @@ class KltTracker:
     New points take the place of lost ones as soon as there is a final mask. Box: the last mask's box, moved and scaled
     by the median motion of the visible points.
 
-    An object of whose points too few are visible is not here, as after a cut. For `patience` frames it is looked for
-    where it was last seen; after that, only another tracker or a reference brings it back.
+    An object of whose points too few are visible is not here. For `patience` frames it is looked for where it was last
+    seen; after that, and after a cut, only another tracker or a reference brings it back.
     """
 
     Settings: ClassVar[type[BaseModel]] = KltSettings
@@ -98,7 +98,7 @@ class KltTracker:
 
     def locate(self, frame: Frame, features: Features) -> Prompts:
         grey = self._grey(frame)
-        self._located = self._follow(grey)
+        self._located = self._cut_off(grey) if frame.cut else self._follow(grey)
         return self._prompts([self._located[i] for i in self._objects], grey)
 
     def update(self, result: FrameResult) -> None:
@@ -146,6 +146,15 @@ class KltTracker:
             for object_id, to, ok in zip(ids, np.split(end, ends), np.split(seen, ends), strict=True):
                 located[object_id] = self._moved(self._objects[object_id], grey, to, ok)
         return located
+
+    def _cut_off(self, grey: _Grey) -> dict[int, _Followed]:
+        """All objects on the first frame of a shot, on which none is where it was but those that are given on it."""
+        return {
+            i: last
+            if last.frame.number == grey.number
+            else replace(last, frame=grey, visible=np.zeros_like(last.visible), box=None)
+            for i, last in self._objects.items()
+        }
 
     def _moved(self, last: _Followed, grey: _Grey, end: np.ndarray, seen: np.ndarray) -> _Followed:
         """An object whose points that were visible are now at `end`, those of `seen` rightly."""

@@ -38,7 +38,8 @@ class Known:
         references: how many those are.
         recent: sums over the frames that were learnt; None before the first.
         first, now: the classifier of the references alone, and the one with memory, float32 (D + 1,).
-        logits: float32 (h, w), the last frame's, limited to +-6 and to the final mask.
+        logits: float32 (h, w), the last frame's, limited to +-6, to the final mask, and to what was given back to it
+            (see `trackers.apart.given_back`).
         area: places of the grid that the object usually takes.
         largest: those that it took at most, slowly forgotten.
         view: cells of it on the last frame that was learnt, or given, float32 (P, D) (see `trackers.appearance.view`).

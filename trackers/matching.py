@@ -101,13 +101,15 @@ class MatchingTracker:
         """
         height, width = prior.frame_size
         k = min(self._settings.points, height * width)
+        # What was restored is on the CPU.
+        self._embeddings = {i: embedding.to(prior.features) for i, embedding in self._embeddings.items()}
         embeddings = list(self._embeddings.values())
         if not rows:
             return np.zeros((0, k, 2), dtype=np.int64), np.zeros(0, dtype=np.float32)
         step = max(1, _TOGETHER // (height * width))
         found = []
         for start in range(0, len(rows), step):
-            own = [embeddings[row].to(prior.features) for row in rows[start : start + step]]
+            own = [embeddings[row] for row in rows[start : start + step]]
             found.append(prior.to_frame(location_priors(prior, own)).flatten(1).topk(k))
         places = torch.cat([where for _, where in found]).cpu().numpy()
         likeness = torch.cat([values[:, 0] for values, _ in found]).float().cpu().numpy()

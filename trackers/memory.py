@@ -159,7 +159,7 @@ class MemoryTracker:
         """What tells the objects from each other, float32 (N, D + 1), solved again once one of them has learnt."""
         now = [known.now for known in self._objects.values()]
         if len(now) != len(self._apart[0]) or any(a is not b for a, b in zip(now, self._apart[0], strict=True)):
-            own = [known.own(self._settings.recent) for known in self._objects.values()]
+            own = (known.own(self._settings.recent) for known in self._objects.values())
             self._apart = now, told_apart(own, self._settings.damping)
         return self._apart[1]
 

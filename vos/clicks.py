@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import cv2
 import numpy as np
 import torch
@@ -59,23 +61,33 @@ def mended_mask(
         worth = (float(heard), score - _CHANGE * float(changed.sum() / mask.sum()))
         if worth > best:
             best, whole = worth, offered
+    held = _holds(model, image, whole, clicks)
     for click in range(len(wanted)):
-        if _holds(model, image, whole, clicks)[click] != wanted[click]:
-            whole = _with_thing_at(model, image, whole, clicks, click)
+        if held[click] != wanted[click]:
+            before, whole = whole, _with_thing_at(model, image, whole, clicks, click)
+            held = held if whole is before else _holds(model, image, whole, clicks)
     return whole
 
 
-def claimed(layer: np.ndarray, own: np.ndarray, clicks: ClickBoxPrompt) -> np.ndarray:
-    """What clicks make an object's own, bool (H, W): what it has won and, where a positive click is on what another
-    object has won, all that it claims there.
+def claimed(
+    logits: Mapping[int, np.ndarray], index_map: np.ndarray, clicks: Mapping[int, ClickBoxPrompt]
+) -> dict[int, np.ndarray]:
+    """What clicks make the own of the objects that they mend, bool (H, W) each, no pixel of two of them: what an object
+    has won and, where a positive click is on what another has won, all that it claims there. What several claim so goes
+    to the largest logit.
 
     Args:
-        layer: bool (H, W), what it claims.
-        own: bool (H, W), what it has won.
+        logits: float (H, W) of every such object.
+        index_map: uint8 (H, W), who has won what.
+        clicks: of every such object.
     """
-    wanted = clicks.labels == 1
-    rows, columns = clicks.pixels(own.shape)
-    return own | _parts_at(layer & ~own, rows[wanted], columns[wanted])
+    owner, most = index_map.copy(), np.zeros(index_map.shape, np.float32)
+    for object_id, own in logits.items():
+        wanted = clicks[object_id].labels == 1
+        rows, columns = (side[wanted] for side in clicks[object_id].pixels(index_map.shape))
+        taken = _parts_at((own > 0) & (index_map != object_id), rows, columns) & (own > most)
+        owner[taken], most[taken] = object_id, own[taken]
+    return {object_id: owner == object_id for object_id in logits}
 
 
 def _with_thing_at(

@@ -33,7 +33,7 @@ class DenseFlow:
         return self._dis.calc(a, b, None)[:h, :w]
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 def places(h: int, w: int) -> np.ndarray:
     """Every place of a grid, float32 (h, w, 2), xy; not to be written to."""
     return np.stack(np.meshgrid(np.arange(w), np.arange(h)), axis=-1).astype(np.float32)

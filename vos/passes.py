@@ -25,7 +25,16 @@ from vos.references import ClickBoxPrompt, FrameReferences
 from vos.segment import Segmenter
 from vos.settings import Settings
 from vos.timing import StageTimes
-from vos.tracking import PreparesAhead, Tracker, checked, latency, restore_tracker, tell_ahead, tracker_state
+from vos.tracking import (
+    PreparesAhead,
+    Tracker,
+    checked,
+    latency,
+    prepares,
+    restore_tracker,
+    tell_ahead,
+    tracker_state,
+)
 from vos.types import Frame, FrameResult, ObjectResult, Prompts
 from vos.windows import box_of
 
@@ -135,7 +144,7 @@ class VideoPass:
     @property
     def prepares(self) -> bool:
         """Whether `prepare` does anything."""
-        return isinstance(self._tracker, PreparesAhead)
+        return prepares(self._tracker)
 
     def prepare(self, before: Frame, frame: Frame, features: Features) -> None:
         """Part of `step` that another thread may run ahead (see `vos.tracking.PreparesAhead`).
@@ -252,7 +261,7 @@ class VideoPass:
             prompts = located.rows(rows) if others else located  # rows are copies
         with self.times.stage("segment"):
             found = self._segmenter.segment(ids, features.image, prompts, features.detail)
-            there = [i for i in clicks if self._segmenter.layer(features.image, found.logits[ids.index(i)]).any()]
+            there = [i for i in clicks if self._claims(features, found.logits[ids.index(i)])]
             for i in there:
                 found = self._segmenter.mend(ids.index(i), found, features.image, clicks[i])
 
@@ -264,10 +273,13 @@ class VideoPass:
         uncorrected = None if found.uncorrected is found.logits else merged(found.uncorrected)
         scores = dict(zip(ids, found.scores.tolist(), strict=True))
         index_map, logits = merged(found.logits)
-        mended = {
-            i: claimed(self._segmenter.layer(features.image, logits[i]), index_map == i, clicks[i]) for i in there
-        }
+        enlarged = {i: self._segmenter.enlarged(features.image, logits[i]) for i in there}
+        mended = claimed(enlarged, index_map, clicks)
         return _Followed(index_map, logits, scores, uncorrected, mended)
+
+    def _claims(self, features: Features, logits: torch.Tensor) -> bool:
+        """Whether an object's logits, (h, w), claim any pixel of the frame."""
+        return bool((self._segmenter.enlarged(features.image, logits) > 0).any())
 
     def _located(self, frame: Frame, features: Features) -> Prompts:
         """One row for each known object; TrackerError where the tracker gives something else."""
@@ -303,9 +315,14 @@ class VideoPass:
             for row, object_id in enumerate(prompts):
                 masks[object_id] = winner == row
                 if not masks[object_id].any():
+                    what = f"the clicks or box for object {object_id} on frame {given.frame} point at"
+                    if self._claims(features, found[row]):
+                        raise ReferenceInputError(
+                            f"{what} what other references there have all of; give one reference for it"
+                        )
                     raise ReferenceInputError(
-                        f"the clicks or box for object {object_id} on frame {given.frame} point at nothing that the "
-                        "model can outline; click nearer to its middle, add a box, or give a mask"
+                        f"{what} nothing that the model can outline; click nearer to its middle, add a box, or give a "
+                        "mask"
                     )
         begun = tuple(masks.values())
         for object_id, own in followed.mended.items():

@@ -209,12 +209,13 @@ class Segmenter:
         if found.uncorrected is found.logits:
             return Segmented(logits, found.scores, logits)
         uncorrected = found.uncorrected.clone()
-        uncorrected[row] = mended
+        # Where clicks change nothing, the tracker goes on from what was not corrected either.
+        uncorrected[row] = torch.where(mended == found.logits[row], uncorrected[row], mended)
         return Segmented(logits, found.scores, uncorrected)
 
-    def layer(self, image: FeatureMap, logits: torch.Tensor) -> np.ndarray:
-        """What an object claims for itself, bool (H, W), of its logits (h, w)."""
-        return np.asarray((self._model.to_frame(logits[None], image)[0] > 0).cpu().numpy())
+    def enlarged(self, image: FeatureMap, logits: torch.Tensor) -> np.ndarray:
+        """An object's logits (h, w) on the frame, float32 (H, W): above 0 is what it claims for itself."""
+        return np.asarray(self._model.to_frame(logits[None], image)[0].float().cpu().numpy())
 
     def merge(self, image: FeatureMap, logits: torch.Tensor) -> np.ndarray:
         """Objects compete for every pixel: the largest logit wins where it is above 0.

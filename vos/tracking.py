@@ -22,10 +22,10 @@ T = TypeVar("T")
 class Tracker(Protocol):
     """Finds every object in the next frame and says how to prompt the segmenter for it.
 
-    The loop calls, for each frame: `locate` if any object is known that has no reference here; on a reference frame
-    `add` for each reference and `locate` once more (the same frame, now with the new objects: what PerSAM-F is fitted
-    on); then `update` with the final masks. Rows of what `locate` returns are the objects in the order in which they
-    were first added.
+    The loop calls, for each frame: `locate` if any object is known that has no reference here, or clicks alone; on a
+    reference frame `add` for each reference and `locate` once more (the same frame, now with the new objects: what
+    PerSAM-F is fitted on); then `update` with the final masks. Rows of what `locate` returns are the objects in the
+    order in which they were first added.
 
     A tracker class also has `Settings`, a pydantic model of its options; it is made with an instance of it. It may have
     more: see `follows_points`, `LooksAhead`, `PreparesAhead`, `Resumable`, and `licence` and `requires` in
@@ -67,28 +67,28 @@ class CombinedTracker:
     def __init__(self, parts: Sequence[Tracker]) -> None:
         if not parts:
             raise ValueError("a combination needs at least one tracker")
-        self._parts = tuple(parts)
+        self.parts = tuple(parts)
         self._ids: set[int] = set()
-        self.follows_points = all(follows_points(part) for part in self._parts)
-        self.latency = max(latency(part) for part in self._parts)
+        self.follows_points = all(follows_points(part) for part in self.parts)
+        self.latency = max(latency(part) for part in self.parts)
 
     def ahead(self, frames: Sequence[Frame]) -> None:
-        for part in self._parts:
+        for part in self.parts:
             tell_ahead(part, frames)
 
     def prepare(self, before: Frame, frame: Frame, features: Features) -> None:
-        for part in self._parts:
+        for part in self.parts:
             if isinstance(part, PreparesAhead):
                 part.prepare(before, frame, features)
 
     def add(self, object_id: int, frame: Frame, features: Features, mask: np.ndarray) -> None:
         self._ids.add(object_id)
-        for part in self._parts:
+        for part in self.parts:
             part.add(object_id, frame, features, mask)
 
     def locate(self, frame: Frame, features: Features) -> Prompts:
         rows = len(self._ids)
-        found = [checked(part.locate(frame, features), rows, type(part).__name__) for part in self._parts]
+        found = [checked(part.locate(frame, features), rows, type(part).__name__) for part in self.parts]
         boxes = found[0].boxes.copy()
         for prompts in found[1:]:
             missing = ~np.isfinite(boxes).all(axis=1)
@@ -99,15 +99,15 @@ class CombinedTracker:
         return Prompts(points, labels, boxes, evidence)
 
     def update(self, result: FrameResult) -> None:
-        for part in self._parts:
+        for part in self.parts:
             part.update(result)
 
     def state(self) -> dict[str, Any]:
-        return {"ids": sorted(self._ids), "parts": [tracker_state(part) for part in self._parts]}
+        return {"ids": sorted(self._ids), "parts": [tracker_state(part) for part in self.parts]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._ids = set(state["ids"])
-        for part, kept in zip(self._parts, state["parts"], strict=True):
+        for part, kept in zip(self.parts, state["parts"], strict=True):
             restore_tracker(part, kept)
 
 
@@ -160,6 +160,13 @@ class PreparesAhead(Protocol):
             frame: the frame to come.
             features: its features.
         """
+
+
+def prepares(tracker: Tracker) -> bool:
+    """Whether a tracker, or a part of a combination, does something ahead (see `PreparesAhead`)."""
+    if isinstance(tracker, CombinedTracker):
+        return any(prepares(part) for part in tracker.parts)
+    return isinstance(tracker, PreparesAhead)
 
 
 def latency(tracker: Tracker) -> int:

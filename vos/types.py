@@ -137,7 +137,7 @@ class Prompts:
         boxes: float32 (N, 4), xyxy inclusive, original pixels; a row of NaN is "no box".
         evidence: maps of N objects, from trackers that have them; read with `decoder.first: evidence`.
 
-    A row without a point and without a box asks for nothing: its object gets an empty mask.
+    A row without a positive point and without a box asks for nothing: its object gets an empty mask.
     """
 
     points: np.ndarray

@@ -73,7 +73,7 @@ def test_points_stand_side_by_side_and_the_first_box_wins() -> None:
     assert parts[0].told == parts[1].told == [*(f"add {i}" for i in (1, 2, 3, 7)), "update"]
     for wrong, gave in ((None, "NoneType"), (_prompts([[1]], [1]), "1 rows")):
         with pytest.raises(TrackerError, match=f"'_Fixed' was asked for a row .* of 4 objects, and gave {gave}"):
-            combined._parts[1]._prompts = wrong  # type: ignore[attr-defined]
+            combined.parts[1]._prompts = wrong  # type: ignore[attr-defined]
             combined.locate(scene.frame, scene.features)
 
 

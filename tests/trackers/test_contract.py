@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path as FilePath
 from tempfile import TemporaryDirectory
@@ -460,6 +461,24 @@ def test_a_cut_is_survived_and_not_followed(make: Make, world: int) -> None:
             assert not prompts.active.any()
         nothing = np.zeros(scene.frame.size, dtype=bool)
         tracker.update(scene.result({7: nothing, 9: nothing}))
+
+
+def test_nothing_is_followed_across_a_cut(make: Make) -> None:
+    """Even where it looks the same: motion cannot be measured from another shot. What is found again is followed on."""
+    tracker = make()
+    if not follows_points(tracker):
+        pytest.skip("it looks for objects anew on each frame")
+    thing = Thing(7, lambda t: place(90 + t, 90), seed=3)
+    active = []
+    for t in range(6):
+        scene = draw([thing], t)
+        frame = replace(scene.frame, cut=t == 2)
+        if t == 0:
+            tracker.add(thing.id, frame, scene.features, scene.masks[thing.id])
+        active.append(bool(tracker.locate(frame, scene.features).active[0]))
+        tracker.update(replace(scene.result(), frame=frame))
+    assert active[:3] == [True, True, False]
+    assert active[5]
 
 
 def _after(make: Make, order: Sequence[int], frames: int, gone_from: int | None = None) -> Prompts:

@@ -352,7 +352,7 @@ def _rounded(n: int) -> int:
 
 def _within(logits: torch.Tensor, window: Window) -> torch.Tensor:
     """The part of logits (k, 4 h, 4 w) in a window of cells."""
-    y, x = (slice(4 * part.start, 4 * part.stop) for part in window)
+    y, x = (slice(PLACES * part.start, PLACES * part.stop) for part in window)
     return logits[:, y, x]
 
 

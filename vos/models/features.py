@@ -60,7 +60,10 @@ class FeatureMap:
         return -(-h // self.stride), -(-w // self.stride)
 
     def covered_of(self, grid: tuple[int, int]) -> tuple[int, int]:
-        """(h, w) of the part of another, finer grid (h, w) over the same input that shows the frame, rounded."""
+        """(h, w) of the part of another, finer grid (h, w) over the same input that shows the frame.
+
+        Rounded: who stretches the frame over it is up to half a cell of that grid off at its far edges.
+        """
         sides = zip(grid, self.grid_size, self.input_size, strict=True)
         rows, columns = (max(1, min(n, round(size * n / (cells * self.stride)))) for n, cells, size in sides)
         return rows, columns
