@@ -210,27 +210,31 @@ def compare(
     entries = tuple(entries)
     began = datetime.now(timezone.utc).isoformat(timespec="seconds")
     sequences = [dataset.sequence(name) for name in dataset.names]
-    frames = {sequence.name: len(image_names(sequence)) for sequence in sequences}
+    images = {sequence.name: image_names(sequence) for sequence in sequences}
     for entry in entries:
         keep_apart(out / entry.name, sequences)
-        settle(out / entry.name, entry.facts, sequences, replace=overwrite)
+        settle(out / entry.name, entry.facts, dataset, replace=overwrite)
+    made_of = {sequence.name: contents(sequence, images[sequence.name]) for sequence in sequences}
+    before = {
+        sequence.name: {entry.name: _cost_before(out, entry, sequence, made_of[sequence.name]) for entry in entries}
+        for sequence in sequences
+    }
     for sequence in sequences:
-        made_of = contents(sequence)
-        costs = {entry.name: _cost_before(out, entry, sequence, made_of) for entry in entries}
+        costs = before[sequence.name]
         pending = [entry for entry in entries if costs[entry.name] is None]
         found = {
             name: _scored_before(out / name, sequence, cost, counter)
             for name, cost in costs.items()
             if cost is not None
         }
-        total = frames[sequence.name]
+        total = len(images[sequence.name])
         if not pending:
             on_progress(Progress(sequence.name, total, total, resumed=True))
         else:
             lanes = [_Lane(entry, sequence, out / entry.name, counter) for entry in pending]
             for done in _lockstep(sequence, lanes):
                 on_progress(Progress(sequence.name, done, total))
-            found |= {lane.entry.name: lane.finish(began, made_of) for lane in lanes}
+            found |= {lane.entry.name: lane.finish(began, made_of[sequence.name]) for lane in lanes}
         yield sequence.name, {entry.name: found[entry.name] for entry in entries}
 
 

@@ -308,7 +308,7 @@ def _read_set(root: Path, subset: str, year: int) -> tuple[tuple[str, ...], str]
     path = Path(subset) if re.search(r"[./\\]", subset) else folder / f"{subset}.txt"
     try:
         text = path.read_text(encoding="utf-8-sig")
-        lines = [name for line in text.splitlines() for name in line.partition("#")[0].split()]
+        lines = [name for line in text.splitlines() for name in re.split(r"(?:^|\s)#", line)[0].split()]
     except (OSError, UnicodeDecodeError) as error:
         found = ", ".join(sorted(p.stem for p in folder.glob("*.txt")))
         others = ", ".join(sorted(p.name for p in folder.parent.glob("*/") if p != folder))

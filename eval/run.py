@@ -81,10 +81,12 @@ def run_dataset(
     sequences = [dataset.sequence(name) for name in dataset.names]
     images = {sequence.name: image_names(sequence) for sequence in sequences}
     keep_apart(out, sequences)
-    settle(out, settings, sequences, replace=overwrite)
+    settle(out, settings, dataset, replace=overwrite)
+    made_of = {sequence.name: contents(sequence, images[sequence.name]) for sequence in sequences}
+    done_before = {name for name, digest in made_of.items() if is_done(out / name, settings, digest)}
     for sequence in sequences:
-        folder, made_of = out / sequence.name, contents(sequence)
-        if is_done(folder, settings, made_of) and not missing_frames(out, sequence):
+        folder = out / sequence.name
+        if sequence.name in done_before and not missing_frames(out, sequence):
             on_progress(Progress(sequence.name, len(sequence.frames), len(sequence.frames), resumed=True))
             yield score_sequence(sequence, out, tolerance=tolerance, counter=counter)
             continue
@@ -102,7 +104,7 @@ def run_dataset(
             on_progress(Progress(sequence.name, done, frames))
         score = scorer.finish()
         facts = {"frames": done, "seconds": round(time.monotonic() - began, 3)}
-        write_json(folder / DONE, {**facts, "settings": dict(settings), "made-of": made_of})
+        write_json(folder / DONE, {**facts, "settings": dict(settings), "made-of": made_of[sequence.name]})
         yield score
 
 
@@ -130,11 +132,11 @@ def about(preset: str, settings: Settings, dataset: Dataset) -> dict[str, Any]:
     return {"preset": preset, "settings": tree, "data": data, **({"weights": weights} if weights else {})}
 
 
-def contents(sequence: Sequence) -> str:
-    """A digest of what a sequence is tracked from: its first annotation and all of its images, by name and content."""
+def contents(sequence: Sequence, images: Iterable[str]) -> str:
+    """A digest of what a sequence is tracked from: its first annotation and its `images`, by name and content."""
     digest = hashlib.sha256(np.ascontiguousarray(sequence.annotation(sequence.frames[0])[0]).tobytes())
     try:
-        for name in image_names(sequence):
+        for name in images:
             path = sequence.image(name)
             assert path is not None
             digest.update(f"{path.name} {sha256_of(path)}".encode(errors="surrogateescape"))
@@ -157,7 +159,7 @@ def is_done(folder: Path, settings: Mapping[str, Any], made_of: str) -> bool:
     if done and before != made_of:
         raise EvaluationError(
             f"{folder} was made of other images or another first annotation; choose another folder for the results, "
-            "or --overwrite to track everything anew"
+            "delete that one, or --overwrite to track everything anew"
         )
     return done
 
@@ -196,11 +198,12 @@ def image_names(sequence: Sequence) -> tuple[str, ...]:
     return tuple(names)
 
 
-def settle(out: Path, settings: Mapping[str, Any], sequences: Iterable[Sequence], *, replace: bool) -> None:
+def settle(out: Path, settings: Mapping[str, Any], dataset: Dataset, *, replace: bool) -> None:
     """Keeps the settings in `out`, or finds that it holds results of others.
 
     Args:
-        replace: what `out` has of these sequences is removed, and all that it has of others with other settings.
+        replace: what `out` has of the data set's chosen sequences is removed, and where it was made with other
+            settings, what it has of all others too.
 
     Raises:
         EvaluationError: `out` was made with other settings, or by something else.
@@ -208,12 +211,11 @@ def settle(out: Path, settings: Mapping[str, Any], sequences: Iterable[Sequence]
     """
     path = out / SETTINGS
     if replace:
-        for sequence in sequences:
-            forget(out / sequence.name)
-        wanted = json.loads(json.dumps(settings))
-        for marker in out.glob(f"*/{DONE}"):
-            if _settings_of(marker) != wanted:
-                forget(marker.parent)
+        names = set(dataset.names)
+        if _kept_settings(path) != json.loads(json.dumps(settings)):
+            names.update(folder.name for folder in dataset.annotations.iterdir())
+        for name in sorted(names):
+            forget(out / name)
     elif path.is_file():
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
@@ -232,11 +234,11 @@ def settle(out: Path, settings: Mapping[str, Any], sequences: Iterable[Sequence]
     write_json(path, dict(settings))
 
 
-def _settings_of(marker: Path) -> Any:
-    """The settings of a finished sequence; None where its marker cannot be read."""
+def _kept_settings(path: Path) -> Any:
+    """The settings in a file; None where it cannot be read."""
     try:
-        return json.loads(marker.read_text(encoding="utf-8"))["settings"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
 
 

@@ -248,7 +248,7 @@ def _encoder_rate(settings: Settings, models: Models, clip: BenchClip, count: in
 
     with open_source(clip.path) as source:
         frames = list(islice(source, count))
-    with share(device, settings.compile, frames) as how:
+    with share(device, settings, frames) as how:
         began = time.perf_counter()
         for _ in encoded((frame for frame in frames), encode, how):
             pass

@@ -33,6 +33,7 @@ SIZE = (60, 80)
 DISC = Thing(14, hue=0, path=lambda t: (25 + 3 * t, 30))
 
 
+SETTINGS = load_settings("best")
 ALONE = Share(1, 1, torch.get_num_threads())
 
 
@@ -209,7 +210,7 @@ def test_encoders_share_the_cores(device_name: str) -> None:
         return torch.get_num_threads()
 
     with cores(4):
-        with share(torch.device(device_name), False, []) as how:
+        with share(torch.device(device_name), SETTINGS, []) as how:
             assert how == (2, 2 if device_name == "cpu" else 4, 4)
             assert list(encoded((i for i in range(8)), threads, how)) == [(i, how.threads) for i in range(8)]
             assert set(seen) == {"vos-encode_0", "vos-encode_1"}
@@ -227,12 +228,12 @@ def test_runs_that_overlap_share_the_cores_that_there_were() -> None:
         raise ZeroDivisionError
 
     def beside() -> tuple[Share, int]:
-        with share(cpu, False, []) as how, computing(how):
+        with share(cpu, SETTINGS, []) as how, computing(how):
             during = torch.get_num_threads()
         return how, during
 
     with cores(8):
-        with share(cpu, False, []) as first:
+        with share(cpu, SETTINGS, []) as first:
             with suppress(ZeroDivisionError):
                 list(encoded((i for i in range(3)), fails, first))
             with ThreadPoolExecutor(1) as pool:
@@ -313,8 +314,19 @@ def test_a_run_that_the_garbage_collector_ends_in_another_thread(count: int) -> 
 def test_frames_are_encoded_one_at_a_time_where_more_would_not_do(
     name: str, compiled: bool, threads: int, at_a_time: int, left: int
 ) -> None:
-    with cores(threads), share(torch.device(name), compiled, []) as how:
+    settings = load_settings("best", {"compile": compiled})
+    with cores(threads), share(torch.device(name), settings, []) as how:
         assert how == (at_a_time, left, threads)
+
+
+@pytest.mark.parametrize(("name", "between"), [("cpu", 2), ("cuda", 4)])
+def test_what_has_one_number_of_threads_for_all_has_the_same_throughout(name: str, between: int) -> None:
+    """Else the encoders' sums depend on whether somebody waits for a result just then."""
+    settings = load_settings("best", {"channels_last": False})
+    with cores(4), share(torch.device(name), settings, []) as how:
+        with computing(how):
+            assert torch.get_num_threads() == how.threads
+        assert torch.get_num_threads() == between
 
 
 def test_a_side_stream_has_finished_when_its_block_ends(device: torch.device) -> None:

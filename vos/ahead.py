@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
+from vos.settings import Settings
 from vos.video.prefetch import prefetch, source_of
 from vos.video.source import Source
 
@@ -29,8 +30,13 @@ _BESIDE_A_GPU = 4
 
 
 class Share(NamedTuple):
-    """How many frames are encoded at a time, with how many threads each of torch's callers computes meanwhile, and with
-    how many otherwise."""
+    """How a run shares the cores.
+
+    Attributes:
+        at_a_time: frames that are encoded at a time.
+        threads: with which each of torch's callers computes meanwhile.
+        cores: threads that a caller has otherwise.
+    """
 
     at_a_time: int
     threads: int
@@ -64,7 +70,7 @@ _CORES = _Cores()
 
 
 @contextmanager
-def share(device: torch.device, compiled: bool, frames: object) -> Iterator[Share]:
+def share(device: torch.device, settings: Settings, frames: object) -> Iterator[Share]:
     """How a run encodes: on a CPU each frame with its share of the cores that torch may use. Ends with the run.
 
     The tracker gets the same share: with more, its parallel sections would wait for cores that the encoders hold.
@@ -72,15 +78,19 @@ def share(device: torch.device, compiled: bool, frames: object) -> Iterator[Shar
 
     Args:
         device: what encodes them.
-        compiled: whether the network is compiled; on a CPU such a network uses all threads for one frame.
+        settings: whether the network is compiled; on a CPU such a network uses all threads for one frame. Without
+            `channels_last` products on a CPU are Intel's library's, which has one number of threads for all that call
+            it: its sums, to the last bit, would depend on what the caller does between results, so that has no more.
         frames: where they come from; those of a live source come one by one.
     """
     source = source_of(frames)
     live = source is not None and source.live is not None
     with _CORES.used() as cores:
         several = device.type == "cuda" or (device.type == "cpu" and cores >= _AT_A_TIME)
-        count = _AT_A_TIME if several and not compiled and not live else 1
-        yield Share(count, cores // count if device.type == "cpu" else min(cores, _BESIDE_A_GPU), cores)
+        count = _AT_A_TIME if several and not settings.compile and not live else 1
+        threads = cores // count if device.type == "cpu" else min(cores, _BESIDE_A_GPU)
+        one_for_all = device.type == "cpu" and not settings.channels_last
+        yield Share(count, threads, threads if one_for_all else cores)
 
 
 @contextmanager

@@ -146,7 +146,7 @@ class VideoTracker:
         silence()  # what the models have imported may have changed that
         video = video or self.begin()
         device, source = self._models.segmenter.device, source_of(frames)
-        with share(device, self._settings.compile, frames) as how:
+        with share(device, self._settings, frames) as how:
             wanted = _wanted(frames, video, plan, video.keyframes)
             ahead = encoded(wanted, lambda one: one.features(video), how, source)
             # Metal takes work from one thread: two of them abort the process (PyTorch's issue 197805).

@@ -171,7 +171,15 @@ def test_all_jobs_have_the_same_classes(
         used[name] = {a["track_id"]: a["category_id"] for a in coco["annotations"]}
     assert used == {"a": {1: 3, 2: 2}, "b": {1: 2, 2: 1}, "stills": {1: 1, 2: 1}}
     assert "labels: 1 dog, 2 cat" in ended.out
+    with open(table, "a") as file:
+        file.write("shots/more,shots/stills.png,rat\n")
+    (shots / "stills").rename(shots / "more")
+    again = track(table, "--save", "coco,json", "--label", "mouse", "--resume")
+    assert again.out.count("finished already") == 2, again.out
+    assert finished(tmp_path / "out") == {"a": 3, "b": 3, "stills": 3, "more": 3}
     assert track(table, "--label", "mouse:x").error.startswith("vos: error: label 'mouse:x' is not of the form NAME")
+    table.write_text("source,label\nb.mp4,rat:x\n")
+    assert track(table).error.startswith(f"vos: error: {tmp_path / 'b.mp4'}: label 'rat:x' is not of the form NAME")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import shutil
@@ -132,7 +133,11 @@ def test_labels(vos: Vos, light: None, tmp_path: Path) -> None:
     as_tracked = contents(tmp_path / "out")
     again = (*job, "masks,json,csv,coco", "--resume")
     assert "finished already" in vos(*again, "--label", "mouse", "--label", "cat:2").out
-    assert "it had labels = mouse, cat:2, this is mouse" in vos(*again, "--label", "mouse").error
+    assert "finished already" in vos(*again, "--label", "mouse").out, "nothing of it is another class"
+    assert vos(*again, "--label", "rat").error.endswith(
+        "holds finished results in which object 1 is mouse (class 1), and this is rat (class 1); `vos export` changes "
+        "labels without tracking, or track again with --overwrite"
+    )
 
     export = ("export", tmp_path / "out", "--to", "csv,coco", "--overwrite")
     assert vos(*export).out.startswith("labels: 1 mouse\n")
@@ -140,6 +145,34 @@ def test_labels(vos: Vos, light: None, tmp_path: Path) -> None:
     assert vos(*export, "--label", "rat:1").out.startswith("labels: 1 rat\n3 frames")
     assert '"name": "rat"' in (tmp_path / "out/coco.json").read_text()
     assert "label 'rat:0': ID must be 1 to 255" in vos(*export, "--label", "rat:0").error
+
+
+def test_soft_masks_are_not_numbered_otherwise_where_they_are_read(vos: Vos, light: None, tmp_path: Path) -> None:
+    video, first, _ = draw(tmp_path, 3)
+    out = tmp_path / "out"
+    job = ("track", video, "--ref", f"{first}:1", "--preset", "persam", "-o", out, "--save", "masks,json,alpha8")
+    assert vos(*job).code == 0
+    assert vos("export", out, "--to", "alpha", "--start-number", "1001").error.endswith(
+        "alpha is numbered there as the run was, for what is converted from it; choose another folder with -o"
+    )
+    assert vos("export", out, "--to", "alpha", "--start-number", "1001", "-o", tmp_path / "other").code == 0
+    assert (tmp_path / "other/alpha/1/1001.png").is_file()
+    assert vos("export", out, "--to", "alpha,cutouts").code == 0
+
+
+def test_what_came_through_a_pipe_is_found_in_the_file(
+    vos: Vos, light: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = draw(tmp_path, 8)[1]
+    video = encode(tmp_path / "clip.mkv", clip([LEFT], 8, size=(96, 144))[0])
+    with open(video, "rb") as piped:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(piped))
+        job = ("track", "-", "--ref", f"{first}:1", "--preset", "persam", "-o", tmp_path / "out")
+        ended = vos(*job, "--save", "masks,json", "--start", "2", "--every", "3")
+    assert ended.code == 0, ended.err
+    assert "give --source" in vos("export", tmp_path / "out", "--to", "pictures").error
+    assert vos("export", tmp_path / "out", "--to", "pictures", "--source", video).code == 0
+    assert sorted(path.name for path in (tmp_path / "out/pictures").iterdir()) == ["00002.jpg", "00005.jpg"]
 
 
 def test_numbers_of_images(vos: Vos, export: Callable[..., Ended], out: Path, tmp_path: Path) -> None:
@@ -334,7 +367,7 @@ def test_another_clip_is_noticed(export: Callable[..., Ended], tracked: Path, tm
     assert "its frame 1 is at 0.042 s, but that of the source at 0.100 s; give the right one" in error
 
 
-@pytest.mark.parametrize("mode", ["1", "L"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
 def test_the_only_object_may_be_white(vos: Vos, light: None, tmp_path: Path, mode: str) -> None:
     video, first, _ = draw(tmp_path, 3)
     assert vos("track", video, "--ref", f"{first}:5", "--save", "masks,json", "-o", tmp_path / "out").code == 0

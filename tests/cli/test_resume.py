@@ -243,6 +243,32 @@ def test_what_there_is_to_resume(track: Callable[..., Ended], fail: Callable[...
     assert "finished already" in track("out", "--resume", "--set", "decoder.cascade=2").out
 
 
+def test_what_a_run_without_a_track_file_was_of(track: Callable[..., Ended], tmp_path: Path) -> None:
+    assert track("new", "--save", "masks").code == 0
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [".run.json", "masks"]
+    again = ("--save", "masks", "--resume")
+    assert "finished already" in track("new", *again).out
+    assert (
+        "holds the finished results of another run: it had references" in track("new", *again, "--click", "9,9:4").error
+    )
+    ended = track("new", *again, "--click", "9,9:4", "--overwrite")
+    assert (ended.code, "finished already" in ended.out) == (0, False)
+    (tmp_path / "new/.run.json").unlink()
+    assert "holds results, and nothing says of what; track again with --overwrite" in track("new", *again).error
+    assert track("new", "--overwrite").code == 0
+    assert not (tmp_path / "new/.run.json").exists(), "the track file says it"
+
+
+def test_what_was_converted_of_a_part_is_not_left(
+    vos: Vos, track: Callable[..., Ended], fail: Callable[..., str], tmp_path: Path
+) -> None:
+    fail(9)
+    assert vos("export", tmp_path / "out", "--to", "npz,polygons").code == 0
+    assert track("out", "--resume").code == 0
+    assert not (tmp_path / "out/masks.npz").exists()
+    assert not (tmp_path / "out/polygons.json").exists()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode there")
 def test_a_clip_whose_name_is_not_text(vos: Vos, light: None, stopping: Callable[..., None], tmp_path: Path) -> None:
     video, first, _ = draw(tmp_path, 5)

@@ -278,6 +278,8 @@ def test_capitals_a_mark_and_comments(tmp_path: Path) -> None:
     assert sequence.frames == ("00000", "00001", "00002", "00003")
     assert sequence.image("00001") == root / "JPEGImages/480p/a/00001.JPG"
     assert sequence.annotation("00002")[0].max() == 1
+    (root / "ImageSets/2017/val.txt").write_text("#b\nrun#2\n")
+    assert open_dataset(root).names == ("run#2",)
     (root / "ImageSets/2017/val.txt").write_text("a/\n")
     with pytest.raises(EvaluationError, match=r"val\.txt has 'a/'; expected names of folders"):
         open_dataset(root)

@@ -148,8 +148,14 @@ def test_what_another_sequence_has_of_other_settings_goes_with_them(
     list(run_dataset(dataset, out, tracker, SETTINGS))
     list(run_dataset(replace(dataset, names=("pair",)), out, tracker, SETTINGS, overwrite=True))
     assert len(list((out / "void").glob("*.png"))) == 9
+    (out / "void" / "done.json").unlink()  # as of a run that was stopped
+    (out / "photos").mkdir()
+    (out / "photos" / "mine.png").write_bytes(b"mine")
+    (out / "photos" / "done.json").write_text('{"todo": []}')
     list(run_dataset(replace(dataset, names=("pair",)), out, tracker, {"preset": "another"}, overwrite=True))
     assert not list((out / "void").iterdir())
+    assert (out / "photos" / "mine.png").exists()
+    assert (out / "photos" / "done.json").exists()
 
 
 @pytest.mark.parametrize("what", ["image", "annotation"])
@@ -166,7 +172,7 @@ def test_masks_of_other_frames_are_not_scored(
         path = dataset.annotations / "void" / "00000.png"
         write_png(path, np.roll(drawn_truth()["void"][0], 3, axis=1))
     with pytest.raises(EvaluationError, match=r"void was made of other images or another first annotation; choose"):
-        list(run_dataset(dataset, out, tracker, SETTINGS))
+        next(run_dataset(dataset, out, tracker, SETTINGS))  # before the first is scored
     assert len(list(run_dataset(dataset, out, tracker, SETTINGS, overwrite=True))) == 2
 
 

@@ -39,10 +39,11 @@ def test_a_number_is_one_class(entries: list[tuple[str, set[int]]]) -> None:
     classes = labels.classes(range(1, 256))
     for i, number in numbers.items():
         assert classes[number] == (labels.of(i) or f"object {i}")
-    alike = {frozenset(i for i in numbers if numbers[i] == number) for number in numbers.values()}
-    for group in alike:
-        assert len(group) == 1 or len({labels.of(i) for i in group}) == 1
-    assert Labels(labels.given) == labels
+    assert list(classes) == sorted(classes)
+    assert set(numbers.values()) <= set(classes)
+    assert len({number for i, number in numbers.items() if labels.of(i) is None}) == sum(
+        labels.of(i) is None for i in numbers
+    ), "an object without a label is a class of its own"
 
 
 @given(st.permutations(["mouse", "cat", "dog"]))
@@ -53,6 +54,11 @@ def test_the_same_classes_in_several_clips(names: list[str]) -> None:
     assert (one.of(1), one.of(2), one.of(3)) == ("cat", "mouse", None)
     assert other.of(3) == "dog"
     assert one.among(names) is one
+
+
+@pytest.mark.parametrize("name", ["Käfer", "white rat", "白\u3000鼠", "می\u200cخواهم", "👨\u200d👩", 'a "b", #c', "12"])
+def test_names_in_any_writing(name: str) -> None:
+    assert Labels((f"{name}:3",)).of(3) == name
 
 
 @pytest.mark.parametrize(

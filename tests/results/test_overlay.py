@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 
 from vos.palette import davis_palette
 from vos.results import Labels, OverlayPainter
-from vos.results.overlay import _FILL
+from vos.results.overlay import _FILL, _overlap
 from vos.types import Frame, FrameResult, ObjectResult, State
 
 
@@ -146,6 +147,21 @@ def test_chips_avoid_each_other_and_tiny_frames() -> None:
     assert second[0] >= first[2] or second[1] >= first[3]
     tiny = square((10, 10), (1, 2, 2, 5))
     assert OverlayPainter((10, 10))._place(tiny, result_of(tiny).objects[0], (15, 15), []) is None
+
+
+def test_labels_are_left_out_where_chips_would_hide_each_other() -> None:
+    index_map = square((120, 160), *((k + 1, 50, 8 + 25 * k, 18) for k in range(6)))
+    result = result_of(index_map)
+
+    def hidden(labels: Labels) -> int:
+        painter, taken = OverlayPainter((120, 160), labels), []
+        for item in result.objects:
+            places = [painter._place(index_map, item, chip.shape[:2], taken) for chip in painter._chips(item)]
+            free = [place for place in places if not any(_overlap(place, other) for other in taken)]
+            taken.append((free or places[-1:])[0])
+        return sum(_overlap(a, b) for a, b in combinations(taken, 2))
+
+    assert hidden(Labels()) == hidden(Labels(("white rat",))) == 0
 
 
 @pytest.mark.parametrize(

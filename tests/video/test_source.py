@@ -73,6 +73,19 @@ def corner_names(image: np.ndarray) -> str:
     )
 
 
+def test_images_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        for number in range(2):
+            Image.new("RGB", (8, 6)).save(tmp_path / "in" / folder / f"{number}.png")
+    with open_source(f"{tmp_path}/in/*/?.png") as source:
+        assert [frame.name for frame in source] == ["a/0.png", "a/1.png", "b/0.png", "b/1.png"]
+    with open_source(sorted((tmp_path / "in").glob("*/1.png"))) as source:
+        assert [frame.name for frame in source] == ["a/1.png", "b/1.png"]
+    with open_source(f"{tmp_path}/in/a/?.png") as source:
+        assert [frame.name for frame in source] == ["0.png", "1.png"]
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "pixels"),
     [

@@ -14,7 +14,7 @@ import typer
 
 from vos.cli.console import printable, stderr
 from vos.cli.report import tell
-from vos.errors import ReferenceInputError, SourceError, VosError
+from vos.errors import ReferenceInputError, SettingsError, SourceError, VosError
 from vos.paths import IMAGE_SUFFIXES, expanded, is_image_name, natural_key
 from vos.results.kinds import targets
 from vos.results.labels import UNNAMED, Labels
@@ -92,8 +92,7 @@ def jobs_in(source: str, given: Given, out: Path | None) -> list[Job]:
         out: folder for the folders of results; by default the source's name + '-vos' in the current folder.
 
     Raises:
-        SourceError: a table that cannot be read.
-        SettingsError: a label that is none.
+        SourceError: a table that cannot be read, or a label in it that is none.
     """
     path = expanded(source)
     if path.suffix.lower() == ".csv":
@@ -236,7 +235,10 @@ def _row_job(row: dict[str, tuple[str, ...]], name: str, given: Given, base: Pat
     source = str(here / expanded(row["source"][0]))
     own = Given(tuple(_below(here, text) for text in row["ref"]), row["click"], row["box"])
     out = base / (row["out"][0] if row["out"] else name)
-    labels = Labels((*given.labels.given, *row["label"]))
+    try:
+        labels = Labels((*given.labels.given, *row["label"]))
+    except SettingsError as error:
+        raise SourceError(f"{here / row['source'][0]}: {error}") from error
     return _with_masks(Job(source, replace(own or given, labels=labels), out))
 
 

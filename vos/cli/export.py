@@ -39,7 +39,7 @@ def export(
         [],
         "--label",
         metavar="NAME[:ID,...]",
-        help="What objects are called: all, or those of these IDs. May be repeated.  [default: as tracked]",
+        help="What objects are called in place of all labels of the run: all, or those of these IDs. May be repeated.",
     ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace what is there under the same names."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
@@ -67,6 +67,13 @@ def export(
         for kind in kinds:
             if kind.target.name == saved.soft.name:
                 raise OutputError(f"{saved.soft}: soft edges are read from there; choose another folder with -o")
+    if target.resolve() == results.resolve() and first != saved.first_number:
+        for kind in kinds:
+            if kind.name in ("alpha", "alpha8"):
+                raise OutputError(
+                    f"{results}: {kind.name} is numbered there as the run was, for what is converted from it; choose "
+                    "another folder with -o"
+                )
     with alone(target), open_source(str(given), reading=saved.reading) if pixels else nullcontext() as opened:
         clip = saved.clip if opened is None else opened
         run = Run(clip, ids=saved.ids, labels=labels, first_number=first)

@@ -86,7 +86,7 @@ def run(source: str, wanted: list[Reference], session: Session, out: Path, wishe
             settings=session.record,
             versions=versions(),
             references=asked,
-            reading={} if opened.origin is None else as_record(source, opened.reading),
+            reading=as_record(None if opened.origin is None else source, opened.reading),
             both_ways=wishes.both_ways,
         )
         job = _job(opened, plan, asked, session, wishes)
@@ -272,7 +272,7 @@ def _job(
     masks = [r.mask for r in plan.references if isinstance(r, MaskReference)]
     return {
         "source": {"name": opened.name, "width": width, "height": height, "rate": str(opened.rate)},
-        "frames": as_record("", opened.reading)["reading"],
+        "frames": as_record(None, opened.reading)["reading"],
         "references": list(asked),
         "reference masks": [zlib.crc32(mask.tobytes()) for mask in masks],
         "settings": session.record,

@@ -177,7 +177,10 @@ class ReferencePlan:
     @property
     def frames(self) -> tuple[int, ...]:
         """Frames for which `at` gives something, ascending."""
-        return tuple(frame for frame in sorted({*self._merged, *self._prompts}) if self.at(frame))
+        pointed = {
+            k for k, prompts in self._prompts.items() if self.backwards or any(self.entries[i] <= k for i in prompts)
+        }
+        return tuple(sorted({*self._merged, *pointed}))
 
     @property
     def ids(self) -> tuple[int, ...]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from vos.errors import SettingsError
 
 _LONGEST = 100
+# Unicode's categories of what ends lines, controls terminals, or is half of a character.
+_NO_CHARACTERS = ("Cc", "Cs", "Zl", "Zp")
 _FORM = re.compile(r"([^:]*?)\s*(?::((?:\s*[0-9]{1,9}\s*(?:,\s*[0-9]{1,9}\s*)*)?))?")
 _LAST_ID = 255
 
@@ -79,7 +82,7 @@ def _parsed(text: str) -> tuple[str, tuple[int, ...] | None]:
     """A label, and the objects that it is of; None for all of them."""
     match = _FORM.fullmatch(text.strip())
     name, ids = ("", None) if match is None else match.groups()
-    if not name.isprintable() or not 0 < len(name) <= _LONGEST:
+    if not 0 < len(name) <= _LONGEST or any(unicodedata.category(c) in _NO_CHARACTERS for c in name):
         raise SettingsError(
             f"label {text!r} is not of the form NAME[:ID,...], for example mouse or mouse:1,2; a name is one line of "
             f"1 to {_LONGEST} characters without a colon"

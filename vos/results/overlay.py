@@ -83,8 +83,10 @@ class OverlayPainter:
     def _label(self, canvas: np.ndarray, index_map: np.ndarray, drawn: list[ObjectResult]) -> None:
         taken: list[tuple[int, int, int, int]] = []
         for item in drawn:
-            chip = self._chip(item)
-            place = self._place(index_map, item, chip.shape[:2], taken)
+            for chip in self._chips(item):
+                place = self._place(index_map, item, chip.shape[:2], taken)
+                if place is not None and not any(_overlap(place, other) for other in taken):
+                    break
             if place is None:
                 continue
             taken.append(place)
@@ -93,15 +95,14 @@ class OverlayPainter:
             alpha = chip[:, :, 3:].astype(np.float32) / 255
             under[:] = np.rint(under * (1 - alpha) + chip[:, :, :3] * alpha)
 
-    def _chip(self, item: ObjectResult) -> np.ndarray:
-        """The chip of an object, with its label where that can be shown in the frame."""
+    def _chips(self, item: ObjectResult) -> list[np.ndarray]:
+        """The chips that an object may have: with its label where that can be shown, and without."""
         label, unsure = self._labels.of(item.id), "?" if item.state is State.UNCERTAIN else ""
-        colour = tuple(self._bright[item.id].tolist())
+        texts = [f"{item.id}{unsure}"]
         if label is not None and _shows(label):
-            chip = _chip(f"{item.id} {_short(label)}{unsure}", self._font, colour)
-            if chip.shape[1] <= self._size[1]:
-                return chip
-        return _chip(f"{item.id}{unsure}", self._font, colour)
+            texts.insert(0, f"{item.id} {_short(label)}{unsure}")
+        colour = tuple(self._bright[item.id].tolist())
+        return [_chip(text, self._font, colour) for text in texts]
 
     def _place(
         self,

@@ -25,8 +25,11 @@ class PolygonSink:
     def __init__(self, path: Path, reserve: Reserve, run: Run) -> None:
         self.path = path
         self._file = TextPart(path, reserve)
+        self._labels = run.labels
         self._separator = "\n"
-        head = {"format": "vos-polygons", "version": 1, "source": about(run.clip), "labels": run.labels.given}
+        # How frames were counted depends on who asks.
+        source = {name: fact for name, fact in about(run.clip).items() if not name.startswith("frame_count")}
+        head = {"format": "vos-polygons", "version": 1, "source": source}
         self._file.append(dump(head)[:-1])
         self._file.append(', "frames": [')
 
@@ -36,7 +39,7 @@ class PolygonSink:
         for item in result.objects:
             found = polygons_of(result.layer(item.id))
             if found:
-                objects.append({"id": item.id, "polygons": found})
+                objects.append({"id": item.id, "label": self._labels.of(item.id), "polygons": found})
         time = None if frame.time is None else float(frame.time)
         record = {"frame": frame.index, "name": frame.name, "time": time, "objects": objects}
         self._file.append(self._separator + dump(record))

@@ -176,10 +176,13 @@ class SavedResults:
 
     def _lone(self, image: Image.Image) -> np.ndarray | None:
         """The only object's mask in black and white, uint8 (H, W); None if it is no such picture, or of several."""
-        if len(self.ids) != 1 or image.mode not in ("1", "L"):
+        if len(self.ids) != 1 or image.mode not in ("1", "L", "P", "RGB", "RGBA"):
             return None
-        values = np.asarray(image.convert("L"))
-        return (values // 255) * np.uint8(self.ids[0]) if np.isin(values, (0, 255)).all() else None
+        rgba = np.asarray(image.convert("RGBA"))
+        shown = np.where(rgba[..., 3:] < 128, np.uint8(0), rgba[..., :3])
+        if not np.isin(shown, (0, 255)).all() or (shown != shown[..., :1]).any():
+            return None
+        return (shown[..., 0] // 255) * np.uint8(self.ids[0])
 
     def _all(self, path: Path, ids: np.ndarray, are: np.ndarray) -> np.ndarray:
         if not are.all():

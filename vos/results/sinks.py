@@ -72,23 +72,23 @@ class Run:
     Attributes:
         clip: the source.
         ids: the objects that are known to come; files of their own begin with the first frame.
-        labels: what the objects are called.
         first_number: of the first image of a sequence, which then has no gaps, as text with the zeros that pad it:
             "1001"; None numbers images as the masks are, by their frames.
         settings, versions, references: kept in track.json.
         reading: how the source can be opened again, kept in track.json with the source's facts.
         both_ways: objects are tracked backwards too, from where they enter; kept in track.json.
+        labels: what the objects are called.
     """
 
     clip: Clip
     ids: tuple[int, ...] = ()
-    labels: Labels = UNNAMED
     first_number: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, Any] = field(default_factory=dict)
     references: Sequence[str] = ()
     reading: Mapping[str, Any] = field(default_factory=dict)
     both_ways: bool = False
+    labels: Labels = UNNAMED
 
     def number(self, frame: Frame, position: int) -> str:
         """The number in the name of a sequence's image that shows `frame`, result number `position`."""

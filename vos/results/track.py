@@ -140,10 +140,10 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def as_record(source: str, reading: Reading) -> dict[str, Any]:
-    """How a source was opened, as plain data for track.json."""
+def as_record(source: str | None, reading: Reading) -> dict[str, Any]:
+    """How a source was opened, as plain data for track.json; None for one that cannot be opened again."""
     return {
-        "given": str(expanded(source).absolute()),
+        **({} if source is None else {"given": str(expanded(source).absolute())}),
         "reading": {
             "start": moment_text(reading.start),
             "end": None if reading.end is None else moment_text(reading.end),

@@ -17,6 +17,7 @@ import av.error
 from vos.errors import OutputError, one_line
 from vos.paths import put
 from vos.results.files import Reserve, check_folder, remove_results, remove_unfinished
+from vos.results.finished import forget_record, remember
 from vos.results.journal import Journal, forget, is_kept
 from vos.results.kinds import DEFAULT_KINDS, kinds_of, targets
 from vos.results.sinks import Run, Sink
@@ -232,7 +233,11 @@ class ResultWriter:
             if self._job is None:
                 forget(self._out)
         else:
+            # What was converted from the part that was there.
+            remove_results(self._out, [target for target in self._targets if target not in targets(self._kinds)])
             remove_unfinished(self._out, self._targets)
+        if not self._conversion:
+            forget_record(self._out)
         if self._job is not None:
             soft = any(kind.takes_soft for kind in self._kinds)
             self._journal = Journal(self._out, self._reserve, self._job, soft=soft, begin=self._resumed or 0)
@@ -258,8 +263,14 @@ class ResultWriter:
             else:
                 if self._frames and sink is not self._journal:
                     outputs.append(self._out / sink.path.name)
+        complete = self._frames > 0 and error is None and failure is None
+        if complete and self._job is not None and not any(kind.name == "json" for kind in self._kinds):
+            try:
+                remember(self._out, self._run, self._reserve)
+            except OSError as problem:
+                failure = self._refusal(problem, f"what was tracked cannot be kept: {_reason(problem)}")
         if self._conversion:
-            if self._frames and self._summarise(error, failure, outputs).complete:
+            if complete:
                 try:
                     self._replace()
                 except OSError as problem:

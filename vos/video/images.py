@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -110,18 +111,30 @@ class ImageSource(StillSource):
 
     def __init__(self, paths: Sequence[Path], *, name: str, origin: Path, reading: Reading) -> None:
         self._paths = tuple(paths)
+        self._names = _names(self._paths)
         super().__init__(name, count=len(paths), origin=origin, reading=reading)
 
     def _read(self) -> Generator[Pending, None, None]:
         white = _white_of(len(self._paths), self._largest)
         self._traits += _bits(white)
-        for index, path in enumerate(self._paths):
+        for index, (path, name) in enumerate(zip(self._paths, self._names, strict=True)):
             image = partial(read_image, path, upright=self.reading.autorotate, white=white)
-            yield self._pending(index, image, path.name)
+            yield self._pending(index, image, name)
 
     def _largest(self, index: int) -> int:
         with _readable(f"{self._paths[index]}"), Image.open(self._paths[index]) as opened:
             return _largest(opened)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """What images are called: their files' names or, where two are the same, their paths below what all have in
+    common."""
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        whole = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - links are left as they are
+        common = os.path.commonpath([path.parent for path in whole])
+        names = [path.relative_to(common).as_posix() for path in whole]
+    return names
 
 
 def count_pages(path: Path) -> int:
