@@ -168,12 +168,17 @@ def test_clicks_mend_the_way_backwards(preset: str, begin: Any, monkeypatch: pyt
     assert not np.array_equal(before[0].index_map, after[0].index_map)
     for a, b in zip(before[2:], after[2:], strict=True):
         np.testing.assert_array_equal(a.index_map, b.index_map)
+
+
+def test_a_negative_click_alone_mends_the_way_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forwards it would be refused, since no earlier frame has the object."""
+    monkeypatch.setattr("vos.pipeline.load_models", lambda *_: stand_in_models())
     mask, negative = MaskReference(3, (TRUTH[3] > 0).astype(np.uint8)), Click(1, *middle(RIGHT, 1), positive=False)
     more, less = (
-        list(vos.track(IMAGES, given, preset=preset, both_ways=True))[1].mask(1) & (TRUTH[1] == 2)
+        list(vos.track(IMAGES, given, preset="persam", both_ways=True))[1].mask(1) & (TRUTH[1] == 2)
         for given in ([mask], [mask, negative])
     )
-    assert less.sum() < 0.8 * more.sum(), "a negative one alone, which forwards is refused"
+    assert less.sum() < 0.8 * more.sum()
 
 
 def test_a_box_begins_anew() -> None:
