@@ -44,7 +44,8 @@ def pointed_at(plan: ReferencePlan, result: FrameResult) -> list[str]:
     given = {item.id for item in result.objects if item.given}
     for object_id in plan.pointers(result.frame.index):
         mask = np.where(result.index_map == object_id, np.uint8(object_id), np.uint8(0))
-        what = describe(mask) if object_id in given else f"clicks change nothing of object {object_id}; a box or a mask would"
+        nothing = f"clicks change nothing of object {object_id}; a box or a mask would"
+        what = describe(mask) if object_id in given else nothing
         lines.append(f"frame {result.frame.index}: {what}")
     return lines
 
