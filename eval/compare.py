@@ -142,8 +142,7 @@ class Run:
 
 def hold_entry(dataset: Dataset) -> Entry:
     """The baseline: the first mask, held still."""
-    facts = {"preset": HOLD, "settings": {}, "data": {"year": dataset.year, "resolution": dataset.resolution}}
-    return Entry(HOLD, facts, None, lambda size: _Hold())
+    return Entry(HOLD, about(HOLD, None, dataset), None, lambda size: _Hold())
 
 
 def preset_entries(presets: Iterable[str], overrides: Changes, dataset: Dataset) -> tuple[Entry, ...]:

@@ -113,10 +113,10 @@ def curves_figure(comparison: Comparison, name: str) -> Figure:
     """J&F over the scored frames of one sequence, mean over its objects."""
     figure = new_figure(9, 2.6 + 0.2 * _legend_lines([as_text(row.name) for row in comparison.rows]))
     axes = figure.add_subplot()
-    frames = comparison.rows[0].runs[name].score.frames
+    frames, looks = comparison.rows[0].runs[name].score.frames, _looks(comparison)
     for row in comparison.rows:
         values = np.mean([(item.j + item.f) / 2 for item in row.runs[name].score.objects], axis=0)
-        look = _looks(comparison)[row.name]
+        look = looks[row.name]
         line: dict[str, Any] = {
             "linewidth": 1.6,
             "linestyle": look.line,

@@ -121,11 +121,7 @@ def _shots(sequence: Sequence) -> Iterator[Shot]:
         except UNREADABLE as error:
             reason = " ".join(str(error).split())
             raise EvaluationError(f"sequence {sequence.name}, frame {frame}: cannot read {path}: {reason}") from error
-        if image.shape[:2] != sequence.size:
-            (h, w), (height, width) = image.shape[:2], sequence.size
-            raise EvaluationError(
-                f"sequence {sequence.name}, frame {frame}: the image is {w}x{h}, the annotation {width}x{height}"
-            )
+        sequence.check_image((image.shape[0], image.shape[1]), frame)
         yield image, (sequence.annotation(frame)[0] > 0).astype(np.uint8)
 
 

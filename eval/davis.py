@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from enum import Enum
+from glob import escape
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,13 @@ class Sequence:
     def image(self, frame: str) -> Path | None:
         """The frame's image, None where the data set has none."""
         return _file(self.images, frame, sorted(IMAGE_SUFFIXES))
+
+    def check_image(self, size: tuple[int, int], frame: str) -> None:
+        """EvaluationError where an image's size, (H, W), is not that of the annotations."""
+        if size != self.size:
+            raise EvaluationError(
+                f"sequence {self.name}, frame {frame}: the image is {_wxh(size)}, the annotation {_wxh(self.size)}"
+            )
 
     def check(self, result: np.ndarray, frame: str) -> np.ndarray:
         """A result as ids to score: the same index map, or 0/1 for the 0/255 masks of DAVIS 2016.
@@ -322,9 +330,12 @@ def _read_set(root: Path, subset: str, year: int) -> tuple[tuple[str, ...], str]
 
 
 def _file(folder: Path, stem: str, suffixes: SequenceOf[str]) -> Path | None:
-    """The file of that name with one of these suffixes, or one in capitals; None where there is none."""
-    names = (f"{stem}{s}" for suffix in suffixes for s in (suffix, suffix.upper()))
-    return next((path for name in names if (path := folder / name).is_file()), None)
+    """The file of that name with one of these suffixes, small or in capitals; None where there is none."""
+    for suffix in suffixes:
+        if (path := folder / f"{stem}{suffix}").is_file():
+            return path
+    alike = folder.glob(f"{escape(stem)}.*")
+    return next((path for path in sorted(alike) if path.stem == stem and path.suffix.lower() in suffixes), None)
 
 
 def _is_0_255(index_map: np.ndarray) -> bool:

@@ -115,13 +115,13 @@ def keep_apart(out: Path, sequences: Iterable[Sequence]) -> None:
             raise EvaluationError(f"{out}: holds the data set itself; choose another folder for the results")
 
 
-def about(preset: str, settings: Settings, dataset: Dataset) -> dict[str, Any]:
-    """What makes masks, ready for JSON, but for the frames: `settings` of `run_dataset`.
+def about(preset: str, settings: Settings | None, dataset: Dataset) -> dict[str, Any]:
+    """What makes masks, ready for JSON, but for the frames: `settings` of `run_dataset`; None where none can be set.
 
     Raises:
         EvaluationError: weights cannot be read.
     """
-    tree = settings.model_dump(mode="json")
+    tree = {} if settings is None else settings.model_dump(mode="json")
     files = {key: Path(value) for key, value in _flat(tree).items() if key.endswith("weights") and value is not None}
     try:
         # Loading says what is wrong with those that are not there.
@@ -184,17 +184,14 @@ def image_names(sequence: Sequence) -> tuple[str, ...]:
     name, count = Counter(names).most_common(1)[0]
     if count > 1:
         raise EvaluationError(f"sequence {sequence.name}, frame {name}: {folder} has {count} images of that name")
+    there = set(names)
     for frame in sequence.scored:
-        if frame not in names:
+        if frame not in there:
             raise EvaluationError(
                 f"sequence {sequence.name}, frame {frame}: it is scored, and has no image in {folder}"
             )
     with open_source(folder) as source:
-        (h, w), (height, width) = source.size, sequence.size
-    if (h, w) != (height, width):
-        raise EvaluationError(
-            f"sequence {sequence.name}, frame {names[0]}: the image is {w}x{h}, the annotation {width}x{height}"
-        )
+        sequence.check_image(source.size, names[0])
     return tuple(names)
 
 
@@ -210,36 +207,34 @@ def settle(out: Path, settings: Mapping[str, Any], dataset: Dataset, *, replace:
         OutputError: it cannot be written.
     """
     path = out / SETTINGS
+    before, wanted = _kept_settings(path), json.loads(json.dumps(settings))
     if replace:
         names = set(dataset.names)
-        if _kept_settings(path) != json.loads(json.dumps(settings)):
+        if before != wanted:
             names.update(folder.name for folder in dataset.annotations.iterdir())
         for name in sorted(names):
             forget(out / name)
-    elif path.is_file():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise EvaluationError(f"cannot read {path}: {error}; use --overwrite to track everything anew") from error
-        if not isinstance(before, Mapping):
-            raise EvaluationError(f"{path} holds no settings; use --overwrite to track everything anew")
-        if before != json.loads(json.dumps(settings)):
-            raise EvaluationError(
-                f"{out} holds results made with other settings ({_changes(before, settings)}); "
-                "choose another folder, or --overwrite to track everything anew"
-            )
+    elif before == wanted:
         return
+    elif before is not None:
+        raise EvaluationError(
+            f"{out} holds results made with other settings ({_changes(before, settings)}); "
+            "choose another folder, or --overwrite to track everything anew"
+        )
+    elif path.is_file():
+        raise EvaluationError(f"cannot read settings from {path}; use --overwrite to track everything anew")
     elif out.is_dir() and any(out.iterdir()):
         raise EvaluationError(f"{out} is not empty and not of an earlier run; choose another folder, or --overwrite")
     write_json(path, dict(settings))
 
 
-def _kept_settings(path: Path) -> Any:
-    """The settings in a file; None where it cannot be read."""
+def _kept_settings(path: Path) -> Mapping[str, Any] | None:
+    """The settings in a file; None where there are none that can be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return found if isinstance(found, dict) else None
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from eval.davis import Task, missing_frames, open_dataset, read_result
-from eval.run import image_names
+from eval.run import contents, image_names
 from eval.scoring import score_dataset, score_sequence
 from tests.eval.data import drawn_truth, rectangles, write_dataset, write_png, write_results
 from vos.errors import EvaluationError
@@ -270,13 +270,14 @@ def test_capitals_a_mark_and_comments(tmp_path: Path) -> None:
     """As Windows writes file names and lists."""
     root = write_dataset(tmp_path / "d", {"a": [rectangles([(1, 2, 2, 9, 9)])] * 4}, images=True)
     for path in (*root.rglob("*.jpg"), *(root / "Annotations").rglob("*.png")):
-        path.rename(path.with_suffix(path.suffix.upper()))
+        path.rename(path.with_suffix(path.suffix.title() if path.stem == "00001" else path.suffix.upper()))
     (root / "ImageSets/2017/val.txt").write_bytes(b"\xef\xbb\xbf# mine\r\n\r\na # the first\r\n")
     dataset = open_dataset(root)
     assert dataset.names == ("a",)
     sequence = dataset.sequence("a")
     assert sequence.frames == ("00000", "00001", "00002", "00003")
-    assert sequence.image("00001") == root / "JPEGImages/480p/a/00001.JPG"
+    assert sequence.image("00001") == root / "JPEGImages/480p/a/00001.Jpg"
+    assert len(contents(sequence, image_names(sequence))) == 64
     assert sequence.annotation("00002")[0].max() == 1
     (root / "ImageSets/2017/val.txt").write_text("#b\nrun#2\n")
     assert open_dataset(root).names == ("run#2",)

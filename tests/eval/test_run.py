@@ -254,10 +254,10 @@ def test_a_tracker_that_stops_early(dataset: Dataset, tracker: FakeTracker, tmp_
 def test_broken_settings_file(dataset: Dataset, tracker: FakeTracker, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "settings.json").write_text("{")
-    with pytest.raises(EvaluationError, match=r"cannot read .*settings\.json.*--overwrite"):
+    with pytest.raises(EvaluationError, match=r"cannot read settings from .*settings\.json; use --overwrite"):
         list(run_dataset(dataset, tmp_path / "out", tracker, SETTINGS))
     (tmp_path / "out" / "settings.json").write_text("[]")
-    with pytest.raises(EvaluationError, match=r"settings\.json holds no settings; use --overwrite"):
+    with pytest.raises(EvaluationError, match=r"cannot read settings from .*settings\.json; use --overwrite"):
         list(run_dataset(dataset, tmp_path / "out", tracker, SETTINGS))
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 from vos.errors import SettingsError
 
 _LONGEST = 100
 # Unicode's categories of what ends lines, controls terminals, or is half of a character.
 _NO_CHARACTERS = ("Cc", "Cs", "Zl", "Zp")
-_FORM = re.compile(r"([^:]*?)\s*(?::((?:\s*[0-9]{1,9}\s*(?:,\s*[0-9]{1,9}\s*)*)?))?")
+_ID = r"\s*[0-9]{1,9}\s*"
+_FORM = re.compile(rf"([^:]*?)\s*(?::({_ID}(?:,{_ID})*|))?")
 _LAST_ID = 255
 
 
@@ -30,27 +32,27 @@ class Labels:
     """
 
     given: tuple[str, ...] = ()
-    _all: str | None = field(init=False, repr=False, compare=False)
-    _own: dict[int, str] = field(init=False, repr=False, compare=False)
-    _names: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Raises SettingsError where a text is no label."""
-        everyone, own, names = None, {}, []
-        for text in self.given:
-            name, ids = _parsed(text)
-            names.append(name)
-            if ids is None:
-                everyone = name
-            else:
-                own.update(dict.fromkeys(ids, name))
-        for attribute, value in (("_all", everyone), ("_own", own), ("_names", tuple(dict.fromkeys(names)))):
-            object.__setattr__(self, attribute, value)
+        self._parsed  # noqa: B018
 
-    @property
+    @cached_property
+    def _parsed(self) -> tuple[tuple[str, tuple[int, ...] | None], ...]:
+        return tuple(_parsed(text) for text in self.given)
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """All labels, each once."""
-        return self._names
+        return tuple(dict.fromkeys(name for name, _ in self._parsed))
+
+    @cached_property
+    def _own(self) -> dict[int, str]:
+        return {object_id: name for name, ids in self._parsed for object_id in ids or ()}
+
+    @cached_property
+    def _all(self) -> str | None:
+        return next((name for name, ids in reversed(self._parsed) if ids is None), None)
 
     def among(self, names: Sequence[str]) -> Labels:
         """The same labels of the same objects, where the classes are to be `names` in this order."""
@@ -67,11 +69,11 @@ class Labels:
     def number(self, object_id: int) -> int:
         """The number of an object's class."""
         label = self.of(object_id)
-        return len(self._names) + object_id if label is None else self._names.index(label) + 1
+        return len(self.names) + object_id if label is None else self.names.index(label) + 1
 
     def classes(self, ids: Iterable[int]) -> dict[int, str]:
         """The names of the classes by their numbers, ascending: all labels, and those of `ids` that have none."""
-        named = dict(enumerate(self._names, start=1))
+        named = dict(enumerate(self.names, start=1))
         return named | {self.number(i): f"object {i}" for i in sorted(ids) if self.of(i) is None}
 
 
@@ -87,7 +89,7 @@ def _parsed(text: str) -> tuple[str, tuple[int, ...] | None]:
             f"label {text!r} is not of the form NAME[:ID,...], for example mouse or mouse:1,2; a name is one line of "
             f"1 to {_LONGEST} characters without a colon"
         )
-    found = None if ids is None else tuple(int(part) for part in ids.split(",") if part.strip())
+    found = None if ids is None else tuple(map(int, ids.split(","))) if ids else ()
     if wrong := [i for i in found or () if not 1 <= i <= _LAST_ID]:
         raise SettingsError(f"label {text!r}: ID must be 1 to {_LAST_ID}, got {wrong[0]}")
     return name, found

@@ -26,6 +26,8 @@ from vos.types import OPAQUE, Box, Frame, FrameResult, ObjectResult, State
 
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 _MAX_SIDE = 65_536
+# Colours of a black and white picture, with what transparency makes of them.
+_FEW = 256
 
 
 @dataclass(frozen=True)
@@ -178,8 +180,10 @@ class SavedResults:
         """The only object's mask in black and white, uint8 (H, W); None if it is no such picture, or of several."""
         if len(self.ids) != 1 or image.mode not in ("1", "L", "P", "RGB", "RGBA"):
             return None
-        rgba = np.asarray(image.convert("RGBA"))
-        shown = np.where(rgba[..., 3:] < 128, np.uint8(0), rgba[..., :3])
+        rgba = image.convert("RGBA")
+        if rgba.getcolors(_FEW) is None:
+            return None
+        shown = _opaque(np.asarray(rgba))
         if not np.isin(shown, (0, 255)).all() or (shown != shown[..., :1]).any():
             return None
         return (shown[..., 0] // 255) * np.uint8(self.ids[0])
@@ -222,8 +226,13 @@ class SavedResults:
 
 
 def _by_colour(rgba: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As `ids_of`, of uint8 RGBA (..., 4): what is transparent is background."""
-    return ids_of(np.where(rgba[..., 3:] < 128, np.uint8(0), rgba[..., :3]))
+    """As `ids_of`, of uint8 RGBA (..., 4)."""
+    return ids_of(_opaque(rgba))
+
+
+def _opaque(rgba: np.ndarray) -> np.ndarray:
+    """uint8 RGBA (..., 4) -> RGB (..., 3): what is transparent is black, as background is."""
+    return np.where(rgba[..., 3:] < 128, np.uint8(0), rgba[..., :3])
 
 
 class _Known(NamedTuple):
