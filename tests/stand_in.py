@@ -39,9 +39,6 @@ class StandIn:
         steps = (_STRIDE // _RATIO, _STRIDE)
         return FeatureMap(features.contiguous(), (h, w), size, _STRIDE, steps=steps)
 
-    def mask_size(self, image: FeatureMap) -> tuple[int, int]:
-        return _SIDE // _RATIO, _SIDE // _RATIO
-
     def decode(
         self,
         image: FeatureMap,
@@ -49,7 +46,7 @@ class StandIn:
         mask_logits: torch.Tensor | None = None,
         windows: Sequence[Window] | None = None,  # all is answered
     ) -> Candidates:
-        fine = F.normalize(F.interpolate(image.features[None], self.mask_size(image), mode="bilinear")[0], dim=0)
+        fine = F.normalize(F.interpolate(image.features[None], image.places, mode="bilinear")[0], dim=0)
         scale = _SIDE / max(image.frame_size) / _RATIO
         rows = []
         for k in range(len(prompts)):

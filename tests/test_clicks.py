@@ -203,8 +203,8 @@ def embedded(mobile_sam: SegmentAnything) -> FeatureMap:
 
 def logits_of(model: SegmentAnything, image: FeatureMap, mask: np.ndarray) -> torch.Tensor:
     """As the decoder might have given them."""
-    size = model.mask_size(image)
-    h, w = image.covered_of(size)
+    size = image.places
+    h, w = image.covered_places
     logits = np.full(size, -6, np.float32)
     logits[:h, :w] = 12 * shares(mask, (h, w)) - 6
     return torch.from_numpy(logits)
@@ -234,7 +234,7 @@ def test_with_the_real_model(mobile_sam: SegmentAnything, embedded: FeatureMap, 
 def test_where_nothing_is_there_is_nothing_to_mend() -> None:
     models = stand_in_models()
     image = models.segmenter.encode(IMAGES[0])
-    nothing = torch.full(models.segmenter.mask_size(image), -6.0)
+    nothing = torch.full(image.places, -6.0)
     nothing[-1] = 6  # padding
     assert mended_mask(models.segmenter, image, nothing, clicked((5, 5, 0))) is nothing
 

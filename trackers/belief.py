@@ -6,21 +6,24 @@ import math
 
 import cv2
 import numpy as np
+from scipy.special import expit
 
 from trackers.known import Known
 from trackers.memory_settings import MemorySettings
 from trackers.motion import Grid, Motion
 from vos.distance import to_nearest
-from vos.hypotheses import of_others
+from vos.windows import grown, window_of
 
 # Of the largest area: an object is all there from the second share on, and something is missing below the first.
 _MISSING, _WHOLE = 0.7, 0.95
-# Motion in and around an object counts as clear by this power of its mean trust.
-_SURROUNDINGS, _CLEAR = np.ones((9, 9), np.uint8), 4
+# Motion in an object and so many places around it counts as clear by this power of its mean trust.
+_SURROUNDINGS, _CLEAR = 4, 4
 # Carried logits count as sure from this one on.
 _SURELY = 4
 # What another object uncovers is this close to it.
-_NEXT_TO = np.ones((3, 3), np.uint8)
+_NEXT_TO = 1
+# Parts of a region lighter than this share of its heaviest are noise; a part far from the last mask weighs less.
+_LIGHTEST, _ANYWHERE = 0.06, 0.3
 
 
 def belief(
@@ -57,13 +60,13 @@ def belief(
         trust[:rows, :columns] = motion.trust
     away = np.minimum(settings.away_limit, settings.away * to_nearest(inside) / max(4.0, math.sqrt(known.largest)))
     # Another that leaves may uncover what is this one's own, along its edge.
-    edge = cv2.dilate((others > 0).astype(np.uint8), _NEXT_TO) > 0
+    edge = grown(others > 0, _NEXT_TO)
     beyond = np.where(edge, others, np.float32(1)) * np.clip(-carried, 0, _SURELY) / _SURELY
     against = hold * away + trust * (settings.beside * beyond + settings.others * others)
     # An object that is all there, and whose motion is clear, grows by being carried; what comes up beside it is
     # another. One of which a part was covered may get it back.
     whole = min(max((inside.sum() / known.largest - _MISSING) / (_WHOLE - _MISSING), 0.0), 1.0)
-    clear = float(trust[cv2.dilate(inside.astype(np.uint8), _SURROUNDINGS) > 0].mean()) ** _CLEAR
+    clear = float(trust[grown(inside, _SURROUNDINGS)].mean()) ** _CLEAR
     against += settings.outside * hold * whole * clear * beyond
     return looks + np.where(inside, hold * settings.motion * trust * np.clip(carried, 0, _SURELY), -against)
 
@@ -71,3 +74,42 @@ def belief(
 def rivals(carried: np.ndarray) -> np.ndarray:
     """How surely another object is carried to each place: of logits float32 (N, h, w), float32 (N, h, w) in [0, 1]."""
     return np.asarray(np.clip(of_others(carried), 0, _SURELY) / _SURELY)
+
+
+def rivalled(belief: np.ndarray) -> np.ndarray:
+    """Objects compete: what speaks for another object at a place speaks against this one, once it is likely there.
+
+    Args:
+        belief: float32 (N, h, w), log-odds.
+
+    Returns:
+        float32 (N, h, w), at no place above 0 for two of them.
+    """
+    return np.asarray(belief - np.maximum(of_others(belief), 0))
+
+
+def of_others(maps: np.ndarray) -> np.ndarray:
+    """The most that any other object has at each place, float32 (N, h, w) of (N, h, w); -inf if there is no other."""
+    best = second = np.full(maps.shape[1:], -np.inf, maps.dtype)
+    for own in maps:
+        second, best = np.maximum(second, np.minimum(best, own)), np.maximum(best, own)
+    return np.where(maps == best, second, best)
+
+
+def regions(belief: np.ndarray, carried: np.ndarray) -> np.ndarray:
+    """The places that each belief speaks for, in parts that weigh enough: `Evidence.region`, bool (N, h, w)."""
+    return np.stack([_region(expit(own), expit(last)) for own, last in zip(belief, carried, strict=True)])
+
+
+def _region(probability: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """The places of an object, bool (h, w): more likely than not, in parts that weigh enough."""
+    likely = probability > 0.5
+    window, region = window_of(likely), np.zeros_like(likely)
+    if not likely[window].size:
+        return region
+    count, parts = cv2.connectedComponents(likely[window].astype(np.uint8), connectivity=8)
+    weight = probability[window] * (_ANYWHERE + last[window])
+    weights = np.bincount(parts.ravel(), weight.ravel(), minlength=count)
+    weights[0] = 0
+    region[window] = ((weights >= _LIGHTEST * weights.max()) & (weights > 0))[parts]
+    return region

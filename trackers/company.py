@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
+
+from vos.windows import grown
 
 # Share of the remaining doubt that goes with every frame in which a thing is seen beside the object.
 _RISE = 0.3
@@ -27,6 +28,5 @@ def company(before: np.ndarray | None, logits: np.ndarray, surely: float) -> np.
     inside = logits > 0
     if not inside.any():
         return known
-    side = 2 * _TOUCHING + 1
-    touched = cv2.dilate(inside.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
+    touched = grown(inside, _TOUCHING)
     return np.where(touched, np.float32(_KEPT) * known, known + np.float32(_RISE * surely) * (1 - known))

@@ -9,25 +9,20 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from trackers.cotracker_online import HOW_TO_GET, LICENCE, CoTrackerOnline
-from trackers.points import Row, move_box, on_mask, point_prompts, refilled
+from trackers.points import PointOptions, Row, move_box, on_frame, on_mask, point_prompts, refilled
 from vos.models.features import Features
 from vos.paths import expanded
 from vos.types import Frame, FrameResult, Prompts
 from vos.windows import box_of
 
 
-class CoTrackerSettings(BaseModel):
+class CoTrackerSettings(PointOptions):
     """Options of the CoTracker3 point tracker."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
     weights: Path | None = Field(None, description="CoTracker3's checkpoint on disk: scaled_online.pth")
-    points: int = Field(8, ge=1, le=64, description="positive points per object, k-medoids of its mask")
-    background: int = Field(0, ge=0, le=16, description="negative points per object on the background around it")
-    others: int = Field(0, ge=0, le=16, description="negative points per object: the nearest points of other objects")
     support: int = Field(
         6, ge=0, le=16, description="side of a grid of points followed along, which steadies the others"
     )
@@ -35,16 +30,9 @@ class CoTrackerSettings(BaseModel):
         15, ge=0, le=15, description="later frames seen before a frame is answered; fewer is less sure, and slower"
     )
     min_score: float = Field(0.6, ge=0, le=1, description="visibility times confidence; less is covered")
-    min_visible: float = Field(
-        0.2, ge=0, le=1, description="share of an object's points that must be visible; less is not here"
-    )
     reseed_below: float = Field(
         0.5, ge=0, le=1, description="share of points still on the object under which the lost ones are chosen anew"
     )
-    reseed_every: int | None = Field(
-        None, ge=1, description="frames after which all points are chosen anew; none: only lost ones"
-    )
-    margin: float = Field(10.0, ge=0, description="pixels by which the moved box is grown on every side")
 
     @field_validator("weights")
     @classmethod
@@ -213,9 +201,7 @@ class CoTrackerTracker:
         self._located = {object_id: self._moved(known, frame) for object_id, known in self._objects.items()}
         starts = [known.session.start for known in self._objects.values()]
         self._shots.forget(min(starts, default=self._shots.number(frame)))
-        settings = self._settings
-        own = settings.points, settings.background
-        return point_prompts(list(self._located.values()), own, settings.others, settings.margin, frame.size)
+        return point_prompts(list(self._located.values()), self._settings, frame.size)
 
     def update(self, result: FrameResult) -> None:
         for found in result.objects:
@@ -231,10 +217,10 @@ class CoTrackerTracker:
 
     def _moved(self, known: _Object, frame: Frame) -> Row:
         """An object on this frame."""
-        (h, w), settings, last = frame.size, self._settings, known.row
+        settings, last = self._settings, known.row
         points, scores = known.session.at(self._shots.number(frame), self._shots)
         visible = (scores >= settings.min_score) & ~known.session.dropped
-        visible &= ((points >= -0.5) & (points < (w - 0.5, h - 0.5))).all(axis=1)
+        visible &= on_frame(points, frame.size)
         points = np.where(visible[:, None], points, 0)
         wanted = np.arange(len(points)) < settings.points
         asked = np.count_nonzero(wanted & ~known.session.dropped)

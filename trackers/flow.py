@@ -9,14 +9,15 @@ from typing import Any, ClassVar
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from trackers.points import interior, on_mask
+from trackers.points import interior, on_frame, on_mask
 from vos.dense_flow import DenseFlow, places
 from vos.models.features import Features
 from vos.soft import LowLogits
+from vos.tracking import Options
 from vos.types import Frame, FrameResult, Prompts
-from vos.windows import box_of
+from vos.windows import box_of, grown_box
 
 # Forth and back agree where |f + b|^2 <= 0.01 (|f|^2 + |b|^2) + 0.5 pixels^2 (Sundaram, Brox and Keutzer, 2010).
 _RELATIVE, _ABSOLUTE = 0.01, 0.5
@@ -35,10 +36,8 @@ class Quality(str, Enum):
     MEDIUM = "medium"
 
 
-class FlowSettings(BaseModel):
+class FlowSettings(Options):
     """Options of the dense flow tracker."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     points: int = Field(4, ge=0, le=16, description="positive points per object, from deep inside its last mask")
     quality: Quality = Field(Quality.MEDIUM, description="OpenCV's preset of dense inverse search")
@@ -107,9 +106,7 @@ class FlowTracker:
             here = np.flatnonzero(on_mask(trusted, inside))
             points[row, here] = inside[here]
             labels[row, here] = 1
-            right, bottom = frame.size[1] - 1, frame.size[0] - 1
-            boxes[row, :2] = np.maximum(np.array(box[:2]) - settings.margin, 0)
-            boxes[row, 2:] = np.minimum(np.array(box[2:]) + settings.margin, (right, bottom))
+            boxes[row] = grown_box(box, settings.margin, frame.size)
         return Prompts(points, labels, boxes)
 
     def update(self, result: FrameResult) -> None:
@@ -172,7 +169,7 @@ class FlowTracker:
         source = pixels + back
         returned = cv2.remap(forth, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         gap, length = ((v**2).sum(axis=2) for v in (returned + back, np.concatenate([returned, back], axis=2)))
-        inside = ((source >= -0.5) & (source < (w - 0.5, h - 0.5))).all(axis=2)
+        inside = on_frame(source, (h, w))
         carried = cv2.remap(before, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         alike = _similarity(carried, grey) >= self._settings.min_similarity
         trusted = inside & alike & (gap <= _RELATIVE * length + _ABSOLUTE)

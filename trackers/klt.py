@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from trackers.points import Row, move_box, on_mask, point_prompts, refilled
+from trackers.points import PointOptions, Row, move_box, on_frame, on_mask, point_prompts, refilled
 from vos.models.features import Features
 from vos.types import Box, Frame, FrameResult, ObjectResult, Prompts
 from vos.windows import box_of
@@ -19,28 +19,16 @@ from vos.windows import box_of
 _NOISE = 25.0
 
 
-class KltSettings(BaseModel):
+class KltSettings(PointOptions):
     """Options of the Lucas-Kanade point tracker."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    points: int = Field(8, ge=1, le=64, description="positive points per object, k-medoids of its mask")
-    background: int = Field(0, ge=0, le=16, description="negative points per object on the background around it")
-    others: int = Field(0, ge=0, le=16, description="negative points per object: the nearest points of other objects")
     window: int = Field(21, ge=5, le=63, description="side of the square that is compared around a point, pixels")
     levels: int = Field(4, ge=0, le=8, description="pyramid levels above the frame; each doubles the reach")
     max_error: float = Field(1.0, gt=0, description="pixels that a point may be off after going forth and back")
     min_similarity: float = Field(
         0.6, ge=-1, le=1, description="correlation of a point's surroundings with the frame before; less is covered"
     )
-    min_visible: float = Field(
-        0.2, ge=0, le=1, description="share of an object's points that must go on being visible; less is not here"
-    )
-    reseed_every: int | None = Field(
-        None, ge=1, description="frames after which all points are chosen anew; none: each only when it is lost"
-    )
     patience: int = Field(10, ge=0, le=100, description="frames for which an object that is lost is looked for")
-    margin: float = Field(10.0, ge=0, description="pixels by which the moved box is grown on every side")
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,9 +182,7 @@ class KltTracker:
     def _prompts(self, objects: list[_Followed], grey: _Grey) -> Prompts:
         here = [now.frame.number == grey.number for now in objects]
         rows = [Row(now.points, now.visible & seen, now.box) for now, seen in zip(objects, here, strict=True)]
-        settings = self._settings
-        own = settings.points, settings.background
-        return point_prompts(rows, own, settings.others, settings.margin, grey.image.shape)
+        return point_prompts(rows, self._settings, (grey.image.shape[0], grey.image.shape[1]))
 
 
 def lucas_kanade(
@@ -206,10 +192,9 @@ def lucas_kanade(
     window, levels = (settings.window, settings.window), settings.levels
     end, found, _ = cv2.calcOpticalFlowPyrLK(before, now, start, None, winSize=window, maxLevel=levels)
     back, returned, _ = cv2.calcOpticalFlowPyrLK(now, before, end, None, winSize=window, maxLevel=levels)
-    h, w = now.shape
     seen = (found[:, 0] == 1) & (returned[:, 0] == 1)
     seen &= np.linalg.norm(back - start, axis=1) <= settings.max_error
-    seen &= ((end >= -0.5) & (end < (w - 0.5, h - 0.5))).all(axis=1)
+    seen &= on_frame(end, (now.shape[0], now.shape[1]))
     seen &= _similarity(before, start, now, end, settings.window) >= settings.min_similarity
     return end, seen
 

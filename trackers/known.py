@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,22 +11,6 @@ import torch
 
 from trackers.absence import Absence
 from trackers.appearance import Sums
-
-# What is told as it is.
-_PLAIN = (
-    "references",
-    "logits",
-    "area",
-    "largest",
-    "sure",
-    "hold",
-    "lost",
-    "cut_off",
-    "contrast",
-    "recall",
-    "passed",
-    "company",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +97,10 @@ class Known:
             recent=None if state["recent"] is None else _sums(state["recent"]),
             absence=None if state["absence"] is None else Absence(**state["absence"]),
         )
+
+
+# What is told as it is.
+_PLAIN = [f.name for f in fields(Known) if f.name not in ("reference", "recent", "first", "now", "view", "absence")]
 
 
 def _plain(sums: Sums) -> list[np.ndarray]:

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from vos.models.features import FeatureMap, Features
 from vos.personalize import covered_cells, location_priors, target_embedding
+from vos.tracking import Options
 from vos.types import Box, Frame, FrameResult, Prompts
-from vos.windows import box_of
+from vos.windows import box_of, grown_box
 
 # Priors are looked at on the frame for as many objects at a time as have this many pixels: 16 MB in float32.
 _TOGETHER = 1 << 22
@@ -28,10 +29,8 @@ class BoxOf(str, Enum):
     RANK = "rank"
 
 
-class MatchingSettings(BaseModel):
+class MatchingSettings(Options):
     """Options of feature matching."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     points: int = Field(2, ge=1, le=16, description="positive points: the best locations of the prior")
     center: bool = Field(True, description="the box's centre as a further positive point")
@@ -80,6 +79,8 @@ class MatchingTracker:
         labels = np.full(points.shape[:2], -1, dtype=np.int8)
         boxes = np.full((n, 4), np.nan, dtype=np.float32)
         last_boxes = self._last_boxes()
+        (h, w), beyond = frame.size, int(self._settings.published_rounding)
+        room = h + beyond, w + beyond
         sought = [row for row in range(n) if last_boxes[row] is not None or self._settings.box_of is BoxOf.OWN]
         for row, best, likeness in zip(sought, *self._best_places(sought, features.prior), strict=True):
             if self._settings.presence is not None and likeness < self._settings.presence:
@@ -88,7 +89,7 @@ class MatchingTracker:
             labels[row, : len(best)] = 1
             last = last_boxes[row]
             if last is not None:
-                boxes[row] = self._grown(last, frame.size)
+                boxes[row] = grown_box(last, self._settings.margin, room)
                 if self._settings.center:
                     points[row, k] = self._center(boxes[row])
                     labels[row, k] = 1
@@ -134,12 +135,6 @@ class MatchingTracker:
             return own
         visible: list[Box | None] = [box for box in own if box is not None]
         return visible + [None] * (len(own) - len(visible))
-
-    def _grown(self, box: Box, size: tuple[int, int]) -> tuple[float, float, float, float]:
-        m = self._settings.margin
-        slack = 0 if self._settings.published_rounding else 1
-        right, bottom = size[1] - slack, size[0] - slack
-        return max(0.0, box[0] - m), max(0.0, box[1] - m), min(right, box[2] + m), min(bottom, box[3] + m)
 
     def _center(self, box: np.ndarray) -> np.ndarray:
         center = (box[:2] + box[2:]) / 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,13 +15,13 @@ from pydantic import BaseModel
 from trackers.absence import Absence
 from trackers.apart import contested, given_back, leads, told_apart
 from trackers.appearance import Cells, Sums, alike, likeness, recalled, solve, view
-from trackers.belief import belief, rivals
+from trackers.belief import belief, regions, rivalled, rivals
 from trackers.company import company
 from trackers.known import Known
 from trackers.memory_settings import MemorySettings
 from trackers.motion import Grid, Motion, Motions
 from vos.evidence import contrast
-from vos.hypotheses import prompts_of, regions, rivalled
+from vos.hypotheses import prompts_of
 from vos.models.features import PLACES, Features
 from vos.soft import LowLogits
 from vos.types import Evidence, Frame, FrameResult, ObjectResult, Prompts
@@ -35,21 +36,68 @@ _LIKE, _HELD = 0.3, 3.0
 _REGAINED = 0.15
 
 
+class _Here:
+    """What is known of one object on a frame before it is answered, each part made when first asked for.
+
+    Args:
+        known: the object after the last frame or, where its mask was given on this one, as it was given.
+        motion: to this frame; None after a cut, and on the first.
+        given: its mask was given on this frame.
+    """
+
+    def __init__(self, known: Known, motion: Motion | None, *, given: bool) -> None:
+        self.known = known
+        self.given = given
+        self._motion = motion
+
+    @cached_property
+    def carried(self) -> np.ndarray:
+        """The last logits where they are now, float32 (h, w); nowhere after a cut. A given mask is where it is."""
+        if self.given:
+            return self.known.logits
+        if self._motion is None:
+            return np.full_like(self.known.logits, -_SURE)
+        return self._motion.carry(self.known.logits, -_SURE)
+
+    @cached_property
+    def absence(self) -> Absence | None:
+        """Where it is not; None if nothing says so."""
+        if self._motion is None or self.given or self.known.cut_off:
+            return None
+        return (self.known.absence or Absence.beside(self.known.logits)).carried(self._motion)
+
+    @cached_property
+    def company(self) -> np.ndarray | None:
+        """What has been seen beside it, where that is now; None if nothing has."""
+        kept = self.known.company
+        return None if kept is None or self._motion is None else self._motion.keep(kept)
+
+    def unlike(self, settings: MemorySettings) -> np.ndarray:
+        """How much less like it places are than they look, float32 (h, w).
+
+        What has been seen beside it for a while is, always; what was beside it when it was last seen, and what is far
+        from there, more so the less of the object was in view.
+        """
+        less = np.zeros_like(self.known.logits) if self.company is None else settings.company * self.company
+        weight = np.float32(settings.absence * (1 - self.known.hold))
+        absence = self.absence if weight > 0 else None
+        return less if absence is None else np.maximum(less, weight * absence.unlike(self.known.largest))
+
+
 @dataclass(frozen=True, eq=False)
 class _Seen:
     """What is made of a frame once, however many objects there are.
 
     Attributes:
         given: objects whose mask was given on this frame.
-        absences, companies: of objects, as they are carried here; filled in as they are asked for.
+        here: of objects; filled in as they are asked for.
     """
 
     frame: Frame
     cells: Cells
     grid: Grid
     given: set[int] = field(default_factory=set)
-    absences: dict[int, Absence | None] = field(default_factory=dict)
-    companies: dict[int, np.ndarray | None] = field(default_factory=dict)
+    here: dict[int, _Here] = field(default_factory=dict)
 
 
 class MemoryTracker:
@@ -77,7 +125,7 @@ class MemoryTracker:
         self._apart: tuple[list[torch.Tensor], torch.Tensor] = [], torch.empty(0)
 
     def prepare(self, before: Frame, frame: Frame, features: Features) -> None:
-        self._motions.prepare(before, frame, Grid(features.image, PLACES))
+        self._motions.prepare(before, frame, Grid(features.image))
 
     def add(self, object_id: int, frame: Frame, features: Features, mask: np.ndarray) -> None:
         seen = self._look(frame, features)
@@ -105,8 +153,7 @@ class MemoryTracker:
             view=shown,
         )
         # What was carried here was of the mask before.
-        seen.absences.pop(object_id, None)
-        seen.companies.pop(object_id, None)
+        seen.here.pop(object_id, None)
         self._evidence = None
 
     def locate(self, frame: Frame, features: Features) -> Prompts:
@@ -130,7 +177,7 @@ class MemoryTracker:
                 self._objects[found.id] = self._after(self._objects[found.id], found, result, own)
         self._give_back(evidence.belief, {found.id: rows[found.id] for found in result.objects if not found.given})
         for object_id, known in self._objects.items():
-            kept = company(self._company(object_id, seen), known.logits, known.hold)
+            kept = company(self._here(object_id, seen).company, known.logits, known.hold)
             self._objects[object_id] = replace(known, company=kept)
         self._motions.advance(seen.frame, seen.grid)
         self._seen, self._evidence = None, None
@@ -145,7 +192,7 @@ class MemoryTracker:
 
     def _look(self, frame: Frame, features: Features) -> _Seen:
         if self._seen is None or self._seen.frame is not frame:
-            cells, grid = Cells(features.image), Grid(features.image, PLACES)
+            cells, grid = Cells(features.image), Grid(features.image)
             # A restored state does not know where frames are.
             self._objects = {i: known.to(cells.x.device) for i, known in self._objects.items()}
             self._seen, self._evidence = _Seen(frame, cells, grid), None
@@ -166,25 +213,12 @@ class MemoryTracker:
     def _weighed(self, seen: _Seen) -> Evidence:
         """All that is known of the objects on this frame."""
         objects, cells, grid = list(self._objects.values()), seen.cells, seen.grid
-        if not objects:
-            none, nobody = np.zeros((0, *grid.size), np.float32), np.zeros(0, np.float32)
-            return Evidence(
-                belief=none,
-                region=none > 0,
-                carried=none,
-                likeness=none,
-                first_likeness=none,
-                recognised=none,
-                least=nobody,
-                area=nobody,
-                views=(),
-                least_recall=nobody,
-            )
         weights = torch.stack([*(known.now for known in objects), *(known.first for known in objects)])
         now, first = np.split(_on_grid(likeness(cells, weights), cells, grid), 2)
         motion = self._motions.to(seen.frame, grid)
-        carried = np.stack([self._carried(i, seen, motion) for i in self._objects])
-        unlike = [self._unlike(i, seen) for i in self._objects]
+        here = [self._here(i, seen) for i in self._objects]
+        carried = np.stack([one.carried for one in here])
+        unlike = [one.unlike(self._settings) for one in here]
         alone = np.stack(
             [
                 belief(self._settings, known, like, less, where, elsewhere, motion, grid)
@@ -193,7 +227,7 @@ class MemoryTracker:
                 )
             ]
         )
-        cut = seen.frame.cut and self._motions.last is not None
+        cut = seen.frame.cut
         # The less of the object there was in the last frame, the more it takes to be it.
         loose = np.array([1 if cut and i not in seen.given else 1 - known.sure for i, known in self._objects.items()])
         settings = self._settings
@@ -239,56 +273,23 @@ class MemoryTracker:
         for object_id, logits in zip(rows, carried, strict=True):
             self._objects[object_id] = replace(self._objects[object_id], logits=logits)
 
-    def _carried(self, object_id: int, seen: _Seen, motion: Motion | None) -> np.ndarray:
-        """The last logits of an object where they are now; after a cut, nowhere. A mask given here is where it is."""
-        known = self._objects[object_id]
-        if object_id in seen.given:
-            return known.logits
-        if motion is not None:
-            return motion.carry(known.logits, -_SURE)
-        if seen.frame.cut and self._motions.last is not None:
-            return np.full_like(known.logits, -_SURE)
-        return known.logits
-
-    def _absence(self, object_id: int, seen: _Seen) -> Absence | None:
-        """Where an object is not on this frame; None if nothing says so."""
-        if object_id not in seen.absences:
-            known, motion = self._objects[object_id], self._motions.to(seen.frame, seen.grid)
-            unknown = known.cut_off or object_id in seen.given
-            last = known.absence or Absence.beside(known.logits)
-            seen.absences[object_id] = None if motion is None or unknown else last.carried(motion)
-        return seen.absences[object_id]
-
-    def _company(self, object_id: int, seen: _Seen) -> np.ndarray | None:
-        """What has been seen beside an object, where it is on this frame; None if nothing has."""
-        if object_id not in seen.companies:
-            kept, motion = self._objects[object_id].company, self._motions.to(seen.frame, seen.grid)
-            seen.companies[object_id] = None if kept is None or motion is None else motion.keep(kept)
-        return seen.companies[object_id]
-
-    def _unlike(self, object_id: int, seen: _Seen) -> np.ndarray:
-        """How much less like an object places are than they look, float32 (h, w).
-
-        What has been seen beside it for a while is, always; what was beside it when it was last seen, and what is far
-        from there, more so the less of the object was in view.
-        """
-        known = self._objects[object_id]
-        seen_beside = self._company(object_id, seen)
-        unlike = np.zeros(seen.grid.size, np.float32) if seen_beside is None else self._settings.company * seen_beside
-        weight = np.float32(self._settings.absence * (1 - known.hold))
-        absence = self._absence(object_id, seen) if weight > 0 else None
-        return unlike if absence is None else np.maximum(unlike, weight * absence.unlike(known.largest))
+    def _here(self, object_id: int, seen: _Seen) -> _Here:
+        if object_id not in seen.here:
+            motion = self._motions.to(seen.frame, seen.grid)
+            seen.here[object_id] = _Here(self._objects[object_id], motion, given=object_id in seen.given)
+        return seen.here[object_id]
 
     def _after(self, known: Known, found: ObjectResult, result: FrameResult, evidence: Evidence) -> Known:
         """An object after a frame, from its final mask and its own row of the evidence."""
         assert self._seen is not None
         cells, grid, settings = self._seen.cells, self._seen.grid, self._settings
+        here = self._here(found.id, self._seen)
         shares = _at_least_one(grid.shares(result.index_map == found.id))
         logits = _final_logits(result, found.id, shares)
         inside = logits > 0
         if not inside.any():
             cut_off = known.cut_off or self._seen.frame.cut
-            absence = self._absence(found.id, self._seen)
+            absence = here.absence
             gone = None if absence is None or cut_off else absence.gone(known.logits)
             return replace(known, logits=logits, sure=0.0, hold=0.0, lost=True, cut_off=cut_off, absence=gone)
         taken = float(shares.sum())
@@ -306,7 +307,7 @@ class MemoryTracker:
             hold=hold,
             lost=False,
             cut_off=False,
-            absence=Absence.beside(logits, hold, self._absence(found.id, self._seen)) if hold < 1 else None,
+            absence=Absence.beside(logits, hold, here.absence) if hold < 1 else None,
         )
         standing = float(contrast(torch.from_numpy(first), torch.from_numpy(inside)[None], area)[0])
         usual = standing if known.contrast is None else known.contrast

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from vos.tracking import Options
 
 # More than this of anything drowns all else.
 _Weight = Annotated[float, Field(ge=0, le=1000)]
 
 
-class MemorySettings(BaseModel):
+class MemorySettings(Options):
     """Options of the tracker of evidence."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     appearance: _Weight = Field(4.0, description="log-odds of a place that looks wholly like the object")
     motion: _Weight = Field(0.5, description="log-odds per logit of the last mask where motion carries it surely")

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from vos.dense_flow import DenseFlow, places
-from vos.models.features import FeatureMap
+from vos.models.features import PLACES, FeatureMap
 from vos.resample import shares
 from vos.types import Frame
 
@@ -23,18 +23,15 @@ _SAME, _BLUR = 12.0, 1.5
 
 
 class Grid:
-    """The places of the decoder's logits on a frame, `ratio` to a cell of the embedding along each axis.
+    """The places of the decoder's logits on a frame.
 
     Attributes:
         size: (h, w), padding included.
         covered: (h, w) of the part, from the top left, that the frame covers.
     """
 
-    def __init__(self, image: FeatureMap, ratio: int) -> None:
-        h, w = image.grid_size
-        self._ratio = ratio
-        self.size = h * ratio, w * ratio
-        self.covered = image.covered_of(self.size)
+    def __init__(self, image: FeatureMap) -> None:
+        self.size, self.covered = image.places, image.covered_places
 
     def shares(self, mask: np.ndarray) -> np.ndarray:
         """How much of every place a mask, bool (H, W), covers: float32 (h, w) in [0, 1], 0 in the padding."""
@@ -45,12 +42,12 @@ class Grid:
 
     def averaged(self, shares: np.ndarray, cells: tuple[int, int]) -> np.ndarray:
         """Shares of places, float32, averaged over what of each cell is no padding: float32, (h, w) as `cells`."""
-        (rows, columns), ratio = self.covered, self._ratio
+        rows, columns = self.covered
         # A cell that shows so little of the frame that none of its places does is as its neighbour's last place.
-        lack = [(0, n * ratio - of) for n, of in zip(cells, (rows, columns), strict=True)]
+        lack = [(0, PLACES * n - of) for n, of in zip(cells, (rows, columns), strict=True)]
         whole = np.pad(shares[:rows, :columns], lack, mode="edge")
         h, w = cells
-        return np.asarray(whole.reshape(h, ratio, w, ratio).mean(axis=(1, 3)), dtype=np.float32)
+        return np.asarray(whole.reshape(h, PLACES, w, PLACES).mean(axis=(1, 3)), dtype=np.float32)
 
     def grey(self, image: np.ndarray) -> np.ndarray:
         """A frame, uint8 RGB (H, W, 3), as flow reads it: uint8, `_FINER` times the covered grid."""

@@ -12,11 +12,13 @@ from itertools import combinations
 
 import cv2
 import numpy as np
+from pydantic import Field
 from scipy.spatial.distance import cdist
 
 from vos.distance import to_nearest
+from vos.tracking import Options
 from vos.types import Box, Prompts
-from vos.windows import box_of, window_of
+from vos.windows import box_of, grown_box, window_of
 
 # Pixels of a mask that are looked at: enough for the medoids of any shape, and few enough for all pairs.
 _CANDIDATES = 512
@@ -27,6 +29,21 @@ _NEAR, _FAR = 0.15, 0.3
 _MOST_ZOOM = 1.25
 _POINTS_FOR_ZOOM = 3
 NONE = np.zeros((0, 2), dtype=np.float32)
+
+
+class PointOptions(Options):
+    """Options of any tracker that follows points."""
+
+    points: int = Field(8, ge=1, le=64, description="positive points per object, k-medoids of its mask")
+    background: int = Field(0, ge=0, le=16, description="negative points per object on the background around it")
+    others: int = Field(0, ge=0, le=16, description="negative points per object: the nearest points of other objects")
+    margin: float = Field(10.0, ge=0, description="pixels by which the moved box is grown on every side")
+    min_visible: float = Field(
+        0.2, ge=0, le=1, description="share of an object's points that must be visible; less is not here"
+    )
+    reseed_every: int | None = Field(
+        None, ge=1, description="frames after which all points are chosen anew; none: lost ones alone"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +157,12 @@ def on_mask(mask: np.ndarray, points: np.ndarray) -> np.ndarray:
     return inside & mask[np.clip(y, 0, h - 1), np.clip(x, 0, w - 1)]
 
 
+def on_frame(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Which points, float (..., 2), xy, lie on a frame of `size` (H, W): bool (...)."""
+    h, w = size
+    return np.asarray(((points >= -0.5) & (points < (w - 0.5, h - 0.5))).all(axis=-1))
+
+
 def refilled(points: np.ndarray, kept: np.ndarray, mask: np.ndarray, positive: int) -> tuple[np.ndarray, np.ndarray]:
     """Points with new ones for those that are not kept: the k-medoids of a mask, and the background around it.
 
@@ -163,7 +186,7 @@ def refilled(points: np.ndarray, kept: np.ndarray, mask: np.ndarray, positive: i
     return points, there
 
 
-def move_box(box: Box, start: np.ndarray, end: np.ndarray, size: tuple[int, ...]) -> Box | None:
+def move_box(box: Box, start: np.ndarray, end: np.ndarray, size: tuple[int, int]) -> Box | None:
     """A box after the median motion of points: p -> zoom p + shift, from `start` to `end`, float32 (K, 2) each.
 
     The zoom is the median ratio of the points' distances to each other, the shift the median of what is left (as
@@ -190,20 +213,18 @@ def move_box(box: Box, start: np.ndarray, end: np.ndarray, size: tuple[int, ...]
     return float(x0), float(y0), float(x1), float(y1)
 
 
-def point_prompts(
-    rows: Sequence[Row], own: tuple[int, int], others: int, margin: float, size: tuple[int, ...]
-) -> Prompts:
+def point_prompts(rows: Sequence[Row], options: PointOptions, size: tuple[int, int]) -> Prompts:
     """Prompts of the visible points and, where a positive one is visible, the box.
 
     Args:
         rows: the objects.
-        own: how many points of each are positive, and how many are on the background.
-        others: further negative points for each: the nearest positive ones of other objects.
-        margin: pixels by which boxes are grown on every side, inside the frame.
+        options: how many points of each are positive, how many are on the background, and how many of others' are added
+            as negative ones; and by how much boxes are grown.
         size: the frame's, (H, W).
     """
+    own = options.points, options.background
     count = sum(own)
-    points = np.zeros((len(rows), count + others, 2), dtype=np.float32)
+    points = np.zeros((len(rows), count + options.others, 2), dtype=np.float32)
     labels = np.full(points.shape[:2], -1, dtype=np.int8)
     boxes = np.full((len(rows), 4), np.nan, dtype=np.float32)
     signs = np.repeat(np.array([1, 0], dtype=np.int8), own)
@@ -211,8 +232,8 @@ def point_prompts(
         points[k, :count] = np.where(row.visible[:, None], row.points, 0)
         labels[k, :count] = np.where(row.visible, signs, -1)
         if row.box is not None and (labels[k] == 1).any():
-            boxes[k] = _grown(row.box, margin, size)
-    if others:
+            boxes[k] = grown_box(row.box, options.margin, size)
+    if options.others:
         points, labels = _with_others(points, labels, count)
     return Prompts(points, labels, boxes)
 
@@ -231,12 +252,6 @@ def _with_others(points: np.ndarray, labels: np.ndarray, own: int) -> tuple[np.n
         points[row, own : own + len(order)] = theirs[order]
         labels[row, own : own + len(order)] = 0
     return points, labels
-
-
-def _grown(box: Box, margin: float, size: tuple[int, ...]) -> tuple[float, float, float, float]:
-    right, bottom = size[1] - 1, size[0] - 1
-    x0, y0, x1, y1 = box
-    return max(0.0, x0 - margin), max(0.0, y0 - margin), min(right, x1 + margin), min(bottom, y1 + margin)
 
 
 def _squared_distance(inside: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from vos.hypotheses import MASK_LIMIT, deep_points
-from vos.models.features import PLACES, FeatureMap
+from vos.models.features import FeatureMap
 from vos.models.sam import SegmentAnything
 from vos.references import ClickBoxPrompt
 from vos.types import Prompts
@@ -41,8 +41,8 @@ def mended_mask(
     Returns:
         float (h, w), on the device of `logits`.
     """
-    size = image.stride / PLACES * np.array(image.frame_size[::-1]) / np.array(image.input_size[::-1])
-    h, w = image.covered_of((logits.shape[0], logits.shape[1]))
+    size = image.place
+    h, w = image.covered_places
     x, y = np.clip(((clicks.points + 0.5) / size).astype(np.int64), 0, (w - 1, h - 1)).T
     mask, wanted = np.zeros(logits.shape, bool), clicks.labels == 1
     mask[:h, :w] = (logits[:h, :w] > 0).cpu().numpy()

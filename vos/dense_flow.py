@@ -35,5 +35,7 @@ class DenseFlow:
 
 @lru_cache(maxsize=2)
 def places(h: int, w: int) -> np.ndarray:
-    """Every place of a grid, float32 (h, w, 2), xy; not to be written to."""
-    return np.stack(np.meshgrid(np.arange(w), np.arange(h)), axis=-1).astype(np.float32)
+    """Every place of a grid, float32 (h, w, 2), xy; read-only, since it is kept."""
+    found = np.stack(np.meshgrid(np.arange(w), np.arange(h)), axis=-1).astype(np.float32)
+    found.flags.writeable = False
+    return found

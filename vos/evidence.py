@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from vos.types import Candidates, Evidence
+from vos.windows import Window, window_of
 
 # What a candidate is worth, per unit: how its places stand out in likeness to the references, its soft IoU with the
 # belief, its predicted IoU, and (against it) the logarithm of its change of area.
@@ -51,8 +52,8 @@ def completed(evidence: Evidence, chosen: Sequence[Choice], candidates: Candidat
         found = whole[row]
         assert found is not None
         answer, _ = found
-        belief = torch.from_numpy(evidence.belief[row]).to(logits.device)
-        believed = _Believed(belief.sigmoid(), _around((answer > 0) | (logits > 0).any(0), 0))
+        belief = torch.from_numpy(evidence.belief[row])
+        believed = _Believed(belief.sigmoid(), window_of(((answer > 0) | (logits > 0).any(0)).numpy()))
         whole[row] = _joined(answer, logits, scores, believed, 1)
     return whole
 
@@ -69,7 +70,7 @@ def contrast(likeness: torch.Tensor, masks: torch.Tensor, area: float) -> torch.
         float (K,).
     """
     reach = _reach(area)
-    rows, columns = _around(masks.any(0), reach)
+    rows, columns = window_of(masks.any(0).numpy(), reach)
     likeness, hard = likeness[rows, columns], masks[:, None, rows, columns].float()
     grown = F.max_pool2d(hard, (2 * reach + 1, 1), stride=1, padding=(reach, 0))
     grown = F.max_pool2d(grown, (1, 2 * reach + 1), stride=1, padding=(0, reach))[:, 0]
@@ -97,18 +98,18 @@ def _chosen(evidence: Evidence, logits: torch.Tensor, scores: torch.Tensor) -> C
     if not real.any():
         return None
     # All that counts of the maps but for the belief's sum.
-    window = _around(masks.any(0), _reach(area))
-    known = (torch.from_numpy(maps[0]).to(logits.device) for maps in (evidence.recognised, evidence.first_likeness))
+    window = window_of(masks.any(0).numpy(), _reach(area))
+    known = (torch.from_numpy(maps[0]) for maps in (evidence.recognised, evidence.first_likeness))
     near, like, first = (maps[..., window[0], window[1]] for maps in (masks, *known))
     real &= _mean(like, near.float()) > float(evidence.least[0])
     if (seen := evidence.views[0]) is not None:
-        alike = torch.from_numpy(seen).to(logits.device)
+        alike = torch.from_numpy(seen)
         real &= recall(alike, _on_cells(masks, alike.shape[1])) >= float(evidence.least_recall[0])
     if not real.any():
         return None
     logits, scores, near = logits[real], scores[real], near[real]
     standing = contrast(first, near, area)
-    believed = _Believed(torch.from_numpy(evidence.belief[0]).to(logits.device).sigmoid(), window)
+    believed = _Believed(torch.from_numpy(evidence.belief[0]).sigmoid(), window)
     soft = believed.part(logits)
     change = ((soft.flatten(1).sum(1) + 1) / (area + 1)).log().abs()
     worth = _CONTRAST * standing + _AGREEMENT * believed.agreement(soft) + _SCORE * scores - _CHANGE * change
@@ -124,7 +125,7 @@ class _Believed:
         window: rows and columns.
     """
 
-    def __init__(self, probability: torch.Tensor, window: tuple[slice, slice]) -> None:
+    def __init__(self, probability: torch.Tensor, window: Window) -> None:
         self._rows, self._columns = window
         self._inside = self._cut(probability)
         self._outside = probability.sum() - self._inside.sum()
@@ -172,13 +173,6 @@ def _on_cells(masks: torch.Tensor, height: int) -> torch.Tensor:
 def _reach(area: float) -> int:
     """How far from an object of an area, in places, "just outside" reaches, places."""
     return max(1, int(0.25 * np.sqrt(area)) // 2)
-
-
-def _around(hit: torch.Tensor, reach: int) -> tuple[slice, slice]:
-    """The smallest window, rows and columns, with all of a bool (h, w) that has some, and `reach` farther."""
-    rows, columns = hit.any(1).nonzero(), hit.any(0).nonzero()
-    y, x = (slice(max(0, int(n[0]) - reach), int(n[-1]) + 1 + reach) for n in (rows, columns))
-    return y, x
 
 
 def _mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

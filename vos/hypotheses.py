@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -19,17 +19,14 @@ from scipy.special import expit
 
 from vos.distance import to_nearest
 from vos.evidence import Choice
-from vos.models.decoder import Window
-from vos.models.features import FeatureMap
+from vos.models.features import PLACES, FeatureMap
 from vos.types import Evidence, Prompts
-from vos.windows import window_of
+from vos.windows import Window, grown, window_of
 
 # Points per hypothesis, and the pixels by which its box is grown.
 _POINTS, _MARGIN = 3, 3.0
 # Two regions of one object with this IoU are asked for once.
 _ALIKE = 0.75
-# Parts of a region lighter than this share of its heaviest are noise; a part far from the last mask weighs less.
-_LIGHTEST, _ANYWHERE = 0.06, 0.3
 # The mask prompt: SAM's own low-resolution logits lie within about +-8 in its training.
 MASK_LIMIT, _CARRIED_GAIN = 8.0, 1.5
 # SAM may answer outside its box: on each side by this share of the box's size and this many places more.
@@ -63,13 +60,13 @@ class Hypotheses:
 
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """Box and points of a region, float (4,) and (P, 2), xy, in places from the grid's corner; or points that are
-    known `on_frame`, float32 (P, 2), pixels. `against`, float (2,), xy, places, is a point that is not meant."""
+    """One question: about which object, its box, float (4,), x0, y0, x1, y1, in places from the grid's corner, positive
+    points, float (P, 2), xy, pixels of the frame, and mask prompt, float (h, w)."""
 
+    owner: int
     box: np.ndarray
-    points: np.ndarray | None = None
-    on_frame: np.ndarray | None = None
-    against: np.ndarray | None = None
+    points: np.ndarray
+    mask: np.ndarray
 
 
 def hypotheses(evidence: Evidence, prompts: Prompts, image: FeatureMap) -> Hypotheses:
@@ -80,95 +77,51 @@ def hypotheses(evidence: Evidence, prompts: Prompts, image: FeatureMap) -> Hypot
         prompts: what `prompts_of` makes of it, whose points are asked for again; not their boxes, which may be gone.
         image: the frame's embedding.
     """
-    asked, masks, owners = [], [], []
+    asked = []
     for row, (belief, region, carried) in enumerate(
         zip(evidence.belief, evidence.region, evidence.carried, strict=True)
     ):
         moved = carried > 0
         if region.any():
-            points = prompts.points[row, prompts.labels[row] == 1]
-            asked.append(_Asked(_box(region), on_frame=points))
-            masks.append(np.clip(belief, -MASK_LIMIT, MASK_LIMIT))
-            owners.append(row)
+            asked.append(_Asked(row, _box(region), prompts.points[row, prompts.labels[row] == 1], belief))
         if moved.any() and (region & moved).sum() <= _ALIKE * (region | moved).sum():
-            asked.append(_Asked(_box(moved), deep_points(moved, expit(carried))))
-            masks.append(np.clip(_CARRIED_GAIN * carried, -MASK_LIMIT, MASK_LIMIT))
-            owners.append(row)
-    return _asking(asked, masks, owners, evidence, image)
+            points = _pixels(deep_points(moved, expit(carried)), image)
+            asked.append(_Asked(row, _box(moved), points, _CARRIED_GAIN * carried))
+    return _asking(asked, evidence, image)
 
 
 def prompts_of(evidence: Evidence, image: FeatureMap) -> Prompts:
     """One row per object: points in the region of the belief, and its box; of the carried mask where there is none."""
-    asked = []
-    for belief, region, carried in zip(evidence.belief, evidence.region, evidence.carried, strict=True):
+    n = len(evidence)
+    points = np.zeros((n, _POINTS, 2), dtype=np.float32)
+    labels = np.full((n, _POINTS), -1, dtype=np.int8)
+    boxes = np.full((n, 4), np.nan, dtype=np.float32)
+    for row, (belief, region, carried) in enumerate(
+        zip(evidence.belief, evidence.region, evidence.carried, strict=True)
+    ):
         place, weight = (region, belief) if region.any() else (carried > 0, carried)
-        asked.append(_Asked(_box(place), deep_points(place, expit(weight))) if place.any() else None)
-    found = _on_frame(asked, evidence, image)
-    return Prompts(found.points, found.labels, found.boxes, evidence)
-
-
-def rivalled(belief: np.ndarray) -> np.ndarray:
-    """Objects compete: what speaks for another object at a place speaks against this one, once it is likely there.
-
-    Args:
-        belief: float32 (N, h, w), log-odds.
-
-    Returns:
-        float32 (N, h, w), at no place above 0 for two of them.
-    """
-    return np.asarray(belief - np.maximum(of_others(belief), 0))
-
-
-def of_others(maps: np.ndarray) -> np.ndarray:
-    """The most that any other object has at each place, float32 (N, h, w) of (N, h, w); -inf if there is no other."""
-    best = second = np.full(maps.shape[1:], -np.inf, maps.dtype)
-    for own in maps:
-        second, best = np.maximum(second, np.minimum(best, own)), np.maximum(best, own)
-    return np.where(maps == best, second, best)
-
-
-def regions(belief: np.ndarray, carried: np.ndarray) -> np.ndarray:
-    """The places that each belief speaks for, in parts that weigh enough: `Evidence.region`, bool (N, h, w)."""
-    return np.stack([_region(expit(own), expit(last)) for own, last in zip(belief, carried, strict=True)])
+        if place.any():
+            own = _pixels(deep_points(place, expit(weight)), image)
+            points[row, : len(own)], labels[row, : len(own)] = own, 1
+            boxes[row] = _grown_box(_box(place), image)
+    return Prompts(points, labels, boxes, evidence)
 
 
 def remainders(evidence: Evidence, chosen: Sequence[Choice], image: FeatureMap) -> Hypotheses:
     """Of each object at most one: the largest part of the belief that its answer does not have, if that is worth it."""
-    asked, masks, owners = [], [], []
+    asked = []
     for row, found in enumerate(chosen):
         if found is None:
             continue
         belief, answer = evidence.belief[row], (found[0] > 0).cpu().numpy()
-        left = (belief > 0) & ~_grown(answer, _APART)
+        left = (belief > 0) & ~grown(answer, _APART)
         count, parts, numbers, _ = cv2.connectedComponentsWithStats(left.astype(np.uint8), connectivity=8)
         areas = numbers[1:count, cv2.CC_STAT_AREA]
         if areas.size and areas.max() >= max(_REST_PLACES, _REST_SHARE * answer.sum()):
             rest = parts == 1 + areas.argmax()
-            asked.append(_Asked(_box(rest), deep_points(rest, expit(belief))))
-            around = np.where(_grown(rest, _REST_AROUND), belief, -MASK_LIMIT)
-            masks.append(np.clip(around, -MASK_LIMIT, MASK_LIMIT).astype(np.float32))
-            owners.append(row)
-    return _asking(asked, masks, owners, evidence, image)
-
-
-def _grown(mask: np.ndarray, places: int) -> np.ndarray:
-    """A mask, bool (h, w), and the square of so many places around each of its own."""
-    side = 2 * places + 1
-    return cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
-
-
-def _region(probability: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """The places of an object, bool (h, w): more likely than not, in parts that weigh enough."""
-    likely = probability > 0.5
-    window, region = window_of(likely), np.zeros_like(likely)
-    if not likely[window].size:
-        return region
-    count, parts = cv2.connectedComponents(likely[window].astype(np.uint8), connectivity=8)
-    weight = probability[window] * (_ANYWHERE + last[window])
-    weights = np.bincount(parts.ravel(), weight.ravel(), minlength=count)
-    weights[0] = 0
-    region[window] = ((weights >= _LIGHTEST * weights.max()) & (weights > 0))[parts]
-    return region
+            around = np.where(grown(rest, _REST_AROUND), belief, -MASK_LIMIT)
+            asked.append(_Asked(row, _box(rest), _pixels(deep_points(rest, expit(belief)), image), around))
+    return _asking(asked, evidence, image)
 
 
 def _box(region: np.ndarray) -> np.ndarray:
@@ -199,20 +152,24 @@ def deep_points(region: np.ndarray, weight: np.ndarray, count: int = _POINTS) ->
     return np.array(points, dtype=np.float64).reshape(-1, 2)
 
 
-def _asking(
-    asked: list[_Asked],
-    masks: list[np.ndarray],
-    owners: list[int],
-    evidence: Evidence,
-    image: FeatureMap,
-) -> Hypotheses:
-    stacked = np.stack(masks) if masks else np.zeros((0, *evidence.belief.shape[1:]))
-    windows = [_window(one.box, evidence, image) for one in asked]
+def _asking(asked: Sequence[_Asked], evidence: Evidence, image: FeatureMap) -> Hypotheses:
+    """The questions as one batch; where another object reaches into a box, with a point that is not meant."""
     theirs = _theirs(evidence)
-    asked = [replace(one, against=_deepest(theirs[row], one.box)) for one, row in zip(asked, owners, strict=True)]
-    return Hypotheses(
-        _on_frame(asked, evidence, image), stacked.astype(np.float32), np.array(owners, dtype=np.int64), windows
-    )
+    against = [_deepest(theirs[one.owner], one.box) for one in asked]
+    # A tracker of somebody's own may give more points than ours do.
+    most = max([_POINTS, *(len(one.points) for one in asked)])
+    width = most + any(place is not None for place in against)
+    points = np.zeros((len(asked), width, 2), dtype=np.float32)
+    labels = np.full(points.shape[:2], -1, dtype=np.int8)
+    boxes = np.zeros((len(asked), 4), dtype=np.float32)
+    masks = np.zeros((len(asked), *evidence.belief.shape[1:]), dtype=np.float32)
+    for row, (one, place) in enumerate(zip(asked, against, strict=True)):
+        points[row, : len(one.points)], labels[row, : len(one.points)] = one.points, 1
+        if place is not None:
+            points[row, most], labels[row, most] = _pixels(place, image), 0
+        boxes[row], masks[row] = _grown_box(one.box, image), np.clip(one.mask, -MASK_LIMIT, MASK_LIMIT)
+    owners = np.array([one.owner for one in asked], dtype=np.int64)
+    return Hypotheses(Prompts(points, labels, boxes), masks, owners, [_window(one.box, image) for one in asked])
 
 
 def _theirs(evidence: Evidence) -> np.ndarray:
@@ -241,11 +198,10 @@ def _deepest(region: np.ndarray, box: np.ndarray) -> np.ndarray | None:
     return np.array([x0 + x - 0.5, y0 + y - 0.5]) if depth[y, x] >= _THEIRS_DEPTH else None
 
 
-def _window(box: np.ndarray, evidence: Evidence, image: FeatureMap) -> Window:
+def _window(box: np.ndarray, image: FeatureMap) -> Window:
     """Cells in which SAM may find what a box, float (4,), xyxy in places of the logits, asks for."""
-    ratio = evidence.belief.shape[1] // image.grid_size[0]
     grown = _AROUND_BOX * (box[2:] - box[:2]) + _AROUND_PLACES
-    low, high = (box[:2] - grown) / ratio, (box[2:] + grown) / ratio
+    low, high = (box[:2] - grown) / PLACES, (box[2:] + grown) / PLACES
     x, y = (
         slice(max(0, math.floor(a)), min(n, math.ceil(b)))
         for a, b, n in zip(low, high, reversed(image.grid_size), strict=True)
@@ -253,28 +209,12 @@ def _window(box: np.ndarray, evidence: Evidence, image: FeatureMap) -> Window:
     return y, x
 
 
-def _on_frame(asked: Sequence[_Asked | None], evidence: Evidence, image: FeatureMap) -> Prompts:
-    """What is asked for in pixels of the frame; None asks for nothing."""
-    # A tracker of somebody's own may give more points than ours do.
-    most = max((len(one.on_frame) for one in asked if one is not None and one.on_frame is not None), default=0)
-    most = max(_POINTS, most)
-    width = most + any(one is not None and one.against is not None for one in asked)
-    points = np.zeros((len(asked), width, 2), dtype=np.float32)
-    labels = np.full(points.shape[:2], -1, dtype=np.int8)
-    boxes = np.full((len(asked), 4), np.nan, dtype=np.float32)
+def _pixels(places: np.ndarray, image: FeatureMap, margin: float = 0.0) -> np.ndarray:
+    """Points in places from the grid's corner, float (..., 2), xy, in pixels of the frame, inside of it."""
     h, w = image.frame_size
-    step = image.stride * image.grid_size[0] / evidence.belief.shape[1]
-    scale = step * np.array([w / image.input_size[1], h / image.input_size[0]])
-    corner = np.array([w - 1, h - 1], dtype=np.float64)
-    for row, one in enumerate(asked):
-        if one is None:
-            continue
-        inside = one.on_frame if one.points is None else np.clip(one.points * scale - 0.5, 0, corner)
-        if inside is not None:
-            points[row, : len(inside)] = inside
-            labels[row, : len(inside)] = 1
-        if one.against is not None:
-            points[row, most], labels[row, most] = np.clip(one.against * scale - 0.5, 0, corner), 0
-        low, high = one.box[:2] * scale - 0.5 - _MARGIN, one.box[2:] * scale - 0.5 + _MARGIN
-        boxes[row] = [*np.clip(low, 0, corner), *np.clip(high, 0, corner)]
-    return Prompts(points, labels, boxes)
+    return np.clip(places * image.place - 0.5 + margin, 0, (w - 1, h - 1))
+
+
+def _grown_box(box: np.ndarray, image: FeatureMap) -> np.ndarray:
+    """A box, float (4,), xyxy in places, in pixels of the frame: grown, and inside of it."""
+    return np.concatenate([_pixels(box[:2], image, -_MARGIN), _pixels(box[2:], image, _MARGIN)])

@@ -50,17 +50,14 @@ class ObjectTable:
         left_out = set(ids)
         return np.array([row for i, row in self._rows.items() if i not in left_out], dtype=np.int64)
 
-    def paint(self, winner: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Index map, uint8 (H, W), from which of some rows has each pixel.
 
-        Args:
-            winner: int16 (H, W), an index into `rows`, -1 for background.
-            rows: int64 (N,).
-        """
-        ids = np.zeros(256, dtype=np.uint8)
-        ids[1 : 1 + len(rows)] = np.array(self.ids, dtype=np.uint8)[rows]
-        # At most 255 rows, so a lookup table of bytes does it.
-        return cv2.LUT((winner + 1).astype(np.uint8), ids)
+def painted(winner: np.ndarray, ids: Iterable[int]) -> np.ndarray:
+    """Index map, uint8 (H, W), from which of up to 255 objects has each pixel: int16 (H, W), -1 for background."""
+    # At most 255 rows, so a lookup table of bytes does it.
+    table = np.zeros(256, dtype=np.uint8)
+    own = list(ids)
+    table[1 : 1 + len(own)] = own
+    return cv2.LUT((winner + 1).astype(np.uint8), table)
 
 
 def measure(index_map: np.ndarray, object_id: int, score: float, uncertain_below: float, given: bool) -> ObjectResult:

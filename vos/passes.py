@@ -19,8 +19,7 @@ from vos.errors import ReferenceInputError, SettingsError, TrackerError
 from vos.keyframes import Carrier, Keyframes
 from vos.models.features import Features
 from vos.models.load import Models
-from vos.objects import ObjectTable, measure
-from vos.personalize import ScaleFit
+from vos.objects import ObjectTable, measure, painted
 from vos.references import ClickBoxPrompt, FrameReferences
 from vos.segment import Segmenter
 from vos.settings import Settings
@@ -31,29 +30,33 @@ from vos.tracking import (
     checked,
     latency,
     prepares,
-    restore_tracker,
+    resumable,
     tell_ahead,
-    tracker_state,
 )
 from vos.types import Frame, FrameResult, ObjectResult, Prompts
 from vos.windows import box_of
+
+
+class _Layer(NamedTuple):
+    """Objects that have competed for a frame: its index map, uint8 (H, W), and their logits, float (h, w), by id."""
+
+    index_map: np.ndarray
+    logits: Mapping[int, torch.Tensor]
 
 
 class _Followed(NamedTuple):
     """The objects that were followed on a frame.
 
     Attributes:
-        index_map: uint8 (H, W).
-        logits: float (h, w) each, by id.
+        shown: as the user sees them.
+        told: as the tracker goes on from them; the same where nothing was corrected.
         scores: by id.
-        uncorrected: index map and logits for the tracker; None if they are the same.
         mended: those whose masks clicks have changed, with what they claim, bool (H, W).
     """
 
-    index_map: np.ndarray
-    logits: dict[int, torch.Tensor]
-    scores: dict[int, float]
-    uncorrected: tuple[np.ndarray, dict[int, torch.Tensor]] | None
+    shown: _Layer
+    told: _Layer
+    scores: Mapping[int, float]
     mended: Mapping[int, np.ndarray]
 
 
@@ -80,8 +83,7 @@ class VideoPass:
         self._models = models
         self._beside = models.beside
         self._tracker = tracker
-        fit = ScaleFit(steps=settings.fit.steps, learning_rate=settings.fit.learning_rate)
-        self._segmenter = Segmenter(models.segmenter, settings.decoder, fit)
+        self._segmenter = Segmenter(models.segmenter, settings.decoder, settings.fit)
         self._objects = ObjectTable()
         self._keyframes = Keyframes(settings.keyframe_every)
         self._carrier = Carrier()
@@ -111,7 +113,7 @@ class VideoPass:
         return {
             "ids": list(self._objects.ids),
             "segmenter": self._segmenter.state(),
-            "tracker": tracker_state(self._tracker),
+            "tracker": resumable(self._tracker).state(),
             "since_keyframe": self._keyframes.since,
             "carrier": self._carrier.state(),
         }
@@ -121,7 +123,7 @@ class VideoPass:
         for object_id in state["ids"]:
             self._objects.add(object_id)
         self._segmenter.restore(state["segmenter"])
-        restore_tracker(self._tracker, state["tracker"])
+        resumable(self._tracker).restore(state["tracker"])
         self._keyframes.since = state["since_keyframe"]
         self._carrier.restore(state["carrier"])
 
@@ -200,41 +202,48 @@ class VideoPass:
         self._beside.take_over(features.image.features, features.prior.features)
         tell_ahead(self._tracker, upcoming)
         found = self._follow(frame, features, given)
-        masks = self._reference_masks(features, given, found)
+        masks, logits = self._reference_masks(features, given, found)
         for object_id in masks:
-            found.scores[object_id] = 1.0
             if object_id not in self._objects:
                 self._objects.add(object_id)
-        objects = self._measured(_painted(found.index_map, masks), found.scores, masks)
-        result = self._result(frame, features, found.index_map, objects, found.logits)
+        scores = {**found.scores, **dict.fromkeys(masks, 1.0)}
+        result = self._result(frame, features, found.shown, scores, masks, logits)
         told = result
-        if found.uncorrected is not None:
-            index_map, logits = found.uncorrected
-            logits.update((i, found.logits[i]) for i in masks if i in found.logits)
-            objects = self._measured(_painted(index_map, masks), found.scores, masks)
-            told = self._result(frame, features, index_map, objects, logits)
+        if found.told is not found.shown:
+            told = self._result(frame, features, found.told, scores, masks, logits)
         with self.times.stage("learn"):
             self._learn(frame, features, masks, given.masks.keys())
             self._tracker.update(told)
         if self._keyframes.every > 1:
-            self._carrier.start(frame, result.index_map, found.scores)
+            self._carrier.start(frame, result.index_map, scores)
         return result
 
     def _result(
         self,
         frame: Frame,
         features: Features,
-        index_map: np.ndarray,
-        objects: tuple[ObjectResult, ...],
+        layer: _Layer,
+        scores: Mapping[int, float],
+        masks: Mapping[int, np.ndarray],
         logits: Mapping[int, torch.Tensor],
     ) -> FrameResult:
-        soft = None
-        if logits:
-            rows = list(logits.values())
+        """What was followed, and over it the masks of references, bool (H, W) each, with the logits that they have."""
+        index_map = layer.index_map.copy()
+        for object_id, mask in masks.items():
+            index_map[mask] = object_id
+        soft, known = None, {**layer.logits, **logits}
+        if known:
+            rows = list(known.values())
             # Those of clicks are where the model is, those of evidence are not.
             together = torch.stack([one.to(rows[0].device) for one in rows])
-            soft = self._models.segmenter.low_logits(list(logits), together, features.image)
-        return FrameResult(frame, index_map, objects, soft)
+            soft = self._models.segmenter.low_logits(list(known), together, features.image)
+        return FrameResult(frame, index_map, self._measured(index_map, scores, masks), soft)
+
+    def _competing(self, features: Features, logits: Mapping[int, torch.Tensor]) -> np.ndarray:
+        """The index map, uint8 (H, W), of objects by their logits, float (h, w) each."""
+        with self.times.stage("merge"):
+            winner = self._segmenter.merge(features.image, torch.stack(list(logits.values())))
+            return painted(winner, logits)
 
     def _carried(self, frame: Frame) -> FrameResult:
         """A frame between keyframes: the last one's masks where they are now, with its scores."""
@@ -254,7 +263,8 @@ class VideoPass:
         others = set(given.ids) - clicks.keys()
         rows = self._objects.rows_without(others)
         if not rows.size:
-            return _Followed(np.zeros(frame.size, dtype=np.uint8), {}, {}, None, {})
+            none = _Layer(np.zeros(frame.size, dtype=np.uint8), {})
+            return _Followed(none, none, {}, {})
         ids = [self._objects.ids[row] for row in rows]
         with self.times.stage("locate"):
             located = self._located(frame, features)
@@ -265,17 +275,15 @@ class VideoPass:
             for i in there:
                 found = self._segmenter.mend(ids.index(i), found, features.image, clicks[i])
 
-        def merged(logits: torch.Tensor) -> tuple[np.ndarray, dict[int, torch.Tensor]]:
-            with self.times.stage("merge"):
-                painted = self._objects.paint(self._segmenter.merge(features.image, logits), rows)
-            return painted, dict(zip(ids, logits, strict=True))
+        def layer(logits: torch.Tensor) -> _Layer:
+            own = dict(zip(ids, logits, strict=True))
+            return _Layer(self._competing(features, own), own)
 
-        uncorrected = None if found.uncorrected is found.logits else merged(found.uncorrected)
+        shown = layer(found.logits)
+        told = shown if found.uncorrected is found.logits else layer(found.uncorrected)
+        enlarged = {i: self._segmenter.enlarged(features.image, shown.logits[i]) for i in there}
         scores = dict(zip(ids, found.scores.tolist(), strict=True))
-        index_map, logits = merged(found.logits)
-        enlarged = {i: self._segmenter.enlarged(features.image, logits[i]) for i in there}
-        mended = claimed(enlarged, index_map, clicks)
-        return _Followed(index_map, logits, scores, uncorrected, mended)
+        return _Followed(shown, told, scores, claimed(enlarged, shown.index_map, clicks))
 
     def _claims(self, features: Features, logits: torch.Tensor) -> bool:
         """Whether an object's logits, (h, w), claim any pixel of the frame."""
@@ -294,12 +302,12 @@ class VideoPass:
 
     def _reference_masks(
         self, features: Features, given: FrameReferences, followed: _Followed
-    ) -> dict[int, np.ndarray]:
+    ) -> tuple[dict[int, np.ndarray], dict[int, torch.Tensor]]:
         """The masks of this frame's references, bool (H, W) each: as given, mended, or made of clicks and boxes.
 
-        The logits of those made by SAM, float (h, w) each, are added to the followed ones.
+        With them the logits, float (h, w), of those that have some.
         """
-        masks = dict(given.masks)
+        masks, logits = dict(given.masks), {}
         # What is to be mended may be absent, or on the way backwards not be known yet.
         prompts = {
             i: prompt
@@ -308,15 +316,15 @@ class VideoPass:
         }
         if prompts:
             found = self._segmenter.from_prompts(features.image, _batched(list(prompts.values())))
-            followed.logits.update(zip(prompts, found, strict=True))
-            winner = self._segmenter.merge(features.image, found)
+            logits = dict(zip(prompts, found, strict=True))
+            winner = self._competing(features, logits)
             for mask in given.masks.values():
-                winner[mask] = -1
-            for row, object_id in enumerate(prompts):
-                masks[object_id] = winner == row
+                winner[mask] = 0
+            for object_id, own in logits.items():
+                masks[object_id] = winner == object_id
                 if not masks[object_id].any():
                     what = f"the clicks or box for object {object_id} on frame {given.frame} point at"
-                    if self._claims(features, found[row]):
+                    if self._claims(features, own):
                         raise ReferenceInputError(
                             f"{what} what other references there have all of; give one reference for it"
                         )
@@ -332,8 +340,8 @@ class VideoPass:
             clicks = given.prompts[object_id]
             # A mask that is still wrong wherever somebody clicked is no reference.
             if left.any() and (clicks.held_by(left) == (clicks.labels == 1)).any():
-                masks[object_id] = left
-        return {i: masks[i] for i in given.ids if i in masks}
+                masks[object_id], logits[object_id] = left, followed.shown.logits[object_id]
+        return {i: masks[i] for i in given.ids if i in masks}, logits
 
     def _learn(self, frame: Frame, features: Features, masks: dict[int, np.ndarray], true: Collection[int]) -> None:
         """Take in the masks of references, bool (H, W); what SAM has made of clicks is no truth to correct it by."""
@@ -348,13 +356,6 @@ class VideoPass:
         if ids and features.detail is not None:
             own = located.rows(np.array([self._objects.row(i) for i in ids]))
             self._segmenter.learn_corrections(ids, features.image, own, [masks[i] for i in ids], features.detail)
-
-
-def _painted(index_map: np.ndarray, masks: Mapping[int, np.ndarray]) -> np.ndarray:
-    """An index map, uint8 (H, W), with given masks, bool (H, W), put into it: in place."""
-    for object_id, mask in masks.items():
-        index_map[mask] = object_id
-    return index_map
 
 
 def _or_own_box(prompts: Prompts, masks: Sequence[np.ndarray]) -> Prompts:

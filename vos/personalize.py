@@ -7,16 +7,18 @@ Zhang et al., Personalize Segment Anything Model with One Shot, 2023. Target emb
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from vos.models.features import FeatureMap
+from vos.settings import FitSettings
 
 # Logits closer than this are one sample to the fit.
 _BIN = 0.25
+# Of the published optimiser: AdamW's decay and epsilon, and the focal loss's weight of the object and exponent.
+_WEIGHT_DECAY, _EPS, _ALPHA, _GAMMA = 0.01, 1e-4, 0.25, 2.0
 # A cell belongs to the object if the mask covers more than this share of it.
 _COVERED = 0.5
 
@@ -64,19 +66,7 @@ def location_priors(prior: FeatureMap, embeddings: Sequence[torch.Tensor]) -> to
     return torch.stack([own.amax(0) for own in likeness.split([len(own) for own in embeddings])])
 
 
-@dataclass(frozen=True)
-class ScaleFit:
-    """Settings of the scale weights' fit; the defaults are the published ones."""
-
-    steps: int = 800
-    learning_rate: float = 4e-4
-    weight_decay: float = 0.01
-    eps: float = 1e-4
-    alpha: float = 0.25
-    gamma: float = 2.0
-
-
-def fit_scale_weights(logits: np.ndarray, target: np.ndarray, fit: ScaleFit | None = None) -> np.ndarray:
+def fit_scale_weights(logits: np.ndarray, target: np.ndarray, fit: FitSettings) -> np.ndarray:
     """PerSAM-F's two parameters, by the published optimiser on a problem a hundred times smaller.
 
     The mixed logit of a pixel is sum_k w_k logits_k with w = (1 - a - b, a, b); a and b start at 1/3 and follow AdamW
@@ -92,11 +82,10 @@ def fit_scale_weights(logits: np.ndarray, target: np.ndarray, fit: ScaleFit | No
     Returns:
         float64 (3,), summing to 1; within 1e-3 of optimising over every pixel.
     """
-    fit = fit or ScaleFit()
     values, labels, counts = _merged_samples(logits, target)
     # d(mixed)/d(a, b): how the mixed logit moves with either weight.
     slopes = values[1:] - values[:1]
-    focal_scale = counts / counts.sum() * np.where(labels, fit.alpha, 1 - fit.alpha)
+    focal_scale = counts / counts.sum() * np.where(labels, _ALPHA, 1 - _ALPHA)
     sign = np.where(labels, 1.0, -1.0)
     n_target = float(counts[labels].sum())
     weights = np.full(2, 1 / 3)
@@ -113,14 +102,14 @@ def fit_scale_weights(logits: np.ndarray, target: np.ndarray, fit: ScaleFit | No
         margin = sign * mixed
         p_t = np.where(labels, probability, 1 - probability)
         log_p_t = -np.logaddexp(0, -margin)
-        d_focal = focal_scale * sign * (1 - p_t) ** fit.gamma * (fit.gamma * p_t * log_p_t - (1 - p_t))
+        d_focal = focal_scale * sign * (1 - p_t) ** _GAMMA * (_GAMMA * p_t * log_p_t - (1 - p_t))
         gradient = slopes @ (d_dice + d_focal)
         # AdamW (Loshchilov & Hutter, 2019), beta = (0.9, 0.999), learning rate cosine-annealed to 0.
         rate = fit.learning_rate * (1 + np.cos(np.pi * step / fit.steps)) / 2
         mean = 0.9 * mean + 0.1 * gradient
         square = 0.999 * square + 0.001 * gradient**2
-        weights = weights * (1 - rate * fit.weight_decay)
-        unbiased = np.sqrt(square / (1 - 0.999 ** (step + 1))) + fit.eps
+        weights = weights * (1 - rate * _WEIGHT_DECAY)
+        unbiased = np.sqrt(square / (1 - 0.999 ** (step + 1))) + _EPS
         weights = weights - rate * mean / (1 - 0.9 ** (step + 1)) / unbiased
     return np.array([1 - weights.sum(), *weights])
 

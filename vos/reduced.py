@@ -14,6 +14,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from vos.errors import ReferenceInputError
 from vos.objects import measured_again
 from vos.references import BoxPrompt, Click, MaskReference, Reference, ReferencePlan
 from vos.soft import LowLogits
@@ -87,7 +88,8 @@ def _reduce(reference: Click | BoxPrompt, size: tuple[int, int], small: tuple[in
     (y_scale, x_scale) = small[0] / size[0], small[1] / size[1]
 
     def scaled(x: float, y: float) -> tuple[float, float]:
-        return (x + 0.5) * x_scale - 0.5, (y + 0.5) * y_scale - 0.5
+        # What lies on the frame's far edge must not be rounded beyond it.
+        return min((x + 0.5) * x_scale, small[1]) - 0.5, min((y + 0.5) * y_scale, small[0]) - 0.5
 
     if isinstance(reference, Click):
         x, y = scaled(reference.x, reference.y)
@@ -120,6 +122,9 @@ def _place_for(share: np.ndarray, reduced: np.ndarray) -> tuple[np.intp, ...]:
     Where it has no part of any of them, the nearest.
     """
     free = (np.bincount(reduced.ravel(), minlength=256) > 1)[reduced]
+    if not free.any():
+        h, w = reduced.shape
+        raise ReferenceInputError(f"the objects do not fit into {w}x{h} pixels; give a larger max_size")
     y, x = np.unravel_index(share.argmax(), share.shape)
     rows, columns = np.indices(share.shape)
     away = np.hypot(rows - y, columns - x)

@@ -6,7 +6,6 @@ and a part of the answer is a product of parts of the matrices.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -14,15 +13,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from vos.windows import Window
+
 Size = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Window:
-    """A rectangle of rows and columns."""
-
-    rows: slice
-    columns: slice
 
 
 class Enlargement:
@@ -43,16 +36,15 @@ class Enlargement:
         """float (N, h, w) -> float (N, H, W)."""
         return self._y.matrix @ maps @ self._x.matrix.T
 
-    def reach(self, rows: slice, columns: slice) -> Window:
+    def reach(self, cells: Window) -> Window:
         """The pixels of the frame that cells of the grid have a part in."""
-        return Window(self._y.reached(rows), self._x.reached(columns))
+        return self._y.reached(cells[0]), self._x.reached(cells[1])
 
     def part(self, maps: torch.Tensor, window: Window) -> torch.Tensor:
         """A window of `whole`, float (N, h', w')."""
-        rows, columns = self._y.needed(window.rows), self._x.needed(window.columns)
-        down = self._y.matrix[window.rows, rows]
-        across = self._x.matrix[window.columns, columns]
-        return down @ maps[:, rows, columns] @ across.T
+        y, x = window
+        rows, columns = self._y.needed(y), self._x.needed(x)
+        return self._y.matrix[y, rows] @ maps[:, rows, columns] @ self._x.matrix[x, columns].T
 
 
 @lru_cache(maxsize=8)

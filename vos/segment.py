@@ -18,10 +18,10 @@ from vos.evidence import Choice, choose, completed
 from vos.hypotheses import Hypotheses, hypotheses, remainders
 from vos.models.features import FeatureMap
 from vos.models.sam import SegmentAnything
-from vos.personalize import ScaleFit, fit_scale_weights
+from vos.personalize import fit_scale_weights
 from vos.references import ClickBoxPrompt
 from vos.resample import shares
-from vos.settings import DecoderSettings, First
+from vos.settings import DecoderSettings, First, FitSettings
 from vos.types import Candidates, Evidence, Prompts
 
 # Logit of an object that is not there.
@@ -67,7 +67,7 @@ class Segmenter:
         fit: how to fit the scale weights; used when `settings.first` is "fitted".
     """
 
-    def __init__(self, model: SegmentAnything, settings: DecoderSettings, fit: ScaleFit) -> None:
+    def __init__(self, model: SegmentAnything, settings: DecoderSettings, fit: FitSettings) -> None:
         self._model = model
         self._settings = settings
         self._fit = fit
@@ -101,7 +101,7 @@ class Segmenter:
 
         (h, w) is the part of the logits' grid that the frame covers.
         """
-        return detail(pixels, image.covered_of(self._model.mask_size(image))) if self.corrects else None
+        return detail(pixels, image.covered_places) if self.corrects else None
 
     def learn_corrections(
         self, ids: list[int], image: FeatureMap, prompts: Prompts, masks: list[np.ndarray], shown: np.ndarray
@@ -149,7 +149,7 @@ class Segmenter:
         """Masks of all objects together; row i of `prompts` is object `ids[i]`, and `shown` the frame's `detail`."""
         if self._settings.first is First.EVIDENCE and prompts.evidence is not None:
             return self._weighed(ids, image, prompts, prompts.evidence, shown)
-        logits = torch.full((len(prompts), *self._model.mask_size(image)), _NOTHING, device=image.features.device)
+        logits = torch.full((len(prompts), *image.places), _NOTHING, device=image.features.device)
         scores = np.zeros(len(prompts), dtype=np.float32)
         active = np.flatnonzero(prompts.active)
         if active.size:
@@ -163,7 +163,7 @@ class Segmenter:
     ) -> Segmented:
         """The most credible of several hypotheses for each object (see `vos.evidence`), corrected."""
         answers = self._answers(image, prompts, evidence)
-        logits = torch.full((len(ids), *self._model.mask_size(image)), _NOTHING)
+        logits = torch.full((len(ids), *image.places), _NOTHING)
         scores = np.zeros(len(ids), dtype=np.float32)
         for row, found in enumerate(answers.chosen):
             if found is not None:
@@ -231,9 +231,9 @@ class Segmenter:
         winner = torch.full(image.frame_size, -1, dtype=torch.int16, device=logits.device)
         for part in self._model.positive_parts(logits, image):
             value, row = part.logits.max(dim=0)
-            where = slice(part.top, part.top + value.shape[0]), slice(part.left, part.left + value.shape[1])
-            winner[where] = torch.where(value > best[where], (row + part.row).to(winner.dtype), winner[where])
-            best[where] = torch.maximum(value, best[where])
+            won, most = winner[part.window], best[part.window]
+            won[:] = torch.where(value > most, (row + part.rows.start).to(winner.dtype), won)
+            most[:] = torch.maximum(value, most)
         return winner.cpu().numpy()
 
     def from_prompts(self, image: FeatureMap, prompts: Prompts) -> torch.Tensor:
@@ -296,7 +296,7 @@ class Segmenter:
         n, k = candidates.scores.shape
         areas = torch.zeros(n * k, dtype=torch.long, device=candidates.logits.device)
         for part in self._model.positive_parts(candidates.logits.flatten(0, 1), image):
-            areas[part.row : part.row + len(part.logits)] = (part.logits > 0).flatten(1).sum(1)
+            areas[part.rows] = (part.logits > 0).flatten(1).sum(1)
         areas = areas.view(n, k)
         if self._settings.first is First.LARGEST_MOD_256:
             areas = areas % 256
@@ -307,8 +307,8 @@ class Segmenter:
         """Boxes of masks on the frame, float32 (N, 4); NaN where a mask is empty."""
         boxes = np.full((len(low), 4), np.nan, dtype=np.float32)
         for part in self._model.positive_parts(low, image):
-            corner = np.array([part.left, part.top, part.left, part.top], dtype=np.float32)
-            boxes[part.row : part.row + len(part.logits)] = boxes_of(part.logits > 0) + corner
+            y, x = part.window
+            boxes[part.rows] = boxes_of(part.logits > 0) + np.array([x.start, y.start] * 2, dtype=np.float32)
         return boxes
 
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serial
 from vos.errors import SettingsError
 from vos.installed import known_trackers, tracker_class, tracker_parts
 from vos.paths import expanded
+from vos.tracking import Options
 
 DEFAULT_PRESET = "best"
 # Changes to single settings, as `load_settings` takes them.
@@ -36,10 +37,6 @@ FeatureSource = Literal[
 ]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
 class First(str, Enum):
     """What the first step of the cascade hands on."""
 
@@ -50,7 +47,7 @@ class First(str, Enum):
     EVIDENCE = "evidence"
 
 
-class DecoderSettings(_Section):
+class DecoderSettings(Options):
     """The cascade of decoding steps."""
 
     cascade: int = Field(
@@ -78,14 +75,14 @@ class DecoderSettings(_Section):
     )
 
 
-class FitSettings(_Section):
+class FitSettings(Options):
     """Fitting the scale weights (PerSAM-F); only with decoder.first=fitted."""
 
     steps: int = Field(800, ge=1, le=100_000, description="optimiser steps")
     learning_rate: float = Field(4e-4, gt=0, description="AdamW's, cosine-annealed to 0")
 
 
-class ObjectSettings(_Section):
+class ObjectSettings(Options):
     """What an object's state is called."""
 
     uncertain_below: float = Field(0.5, ge=0, le=1, description="score under which a mask is called uncertain")
@@ -134,7 +131,7 @@ class TrackerSettings(BaseModel):
         }
 
 
-class Settings(_Section):
+class Settings(Options):
     """Everything that decides what a run gives."""
 
     model: Model = Field("mobile_sam", description="the segmenter")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from vos.errors import SettingsError, TrackerError
 from vos.types import Frame, FrameResult, Prompts
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from vos.models.features import Features
 
 T = TypeVar("T")
+
+
+class Options(BaseModel):
+    """Settings that nobody can misspell, change later, or make infinite; what trackers' options are made of."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @runtime_checkable
@@ -103,12 +109,12 @@ class CombinedTracker:
             part.update(result)
 
     def state(self) -> dict[str, Any]:
-        return {"ids": sorted(self._ids), "parts": [tracker_state(part) for part in self.parts]}
+        return {"ids": sorted(self._ids), "parts": [resumable(part).state() for part in self.parts]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._ids = set(state["ids"])
         for part, kept in zip(self.parts, state["parts"], strict=True):
-            restore_tracker(part, kept)
+            resumable(part).restore(kept)
 
 
 def follows_points(tracker: Tracker | type[Tracker]) -> bool:
@@ -245,17 +251,8 @@ class Resumable(Protocol):
         """Go on from there; called on a tracker that knows no object yet and has the same settings."""
 
 
-def tracker_state(tracker: Tracker) -> dict[str, Any]:
-    """SettingsError for a tracker that is not `Resumable`."""
-    return _resumable(tracker).state()
-
-
-def restore_tracker(tracker: Tracker, state: Mapping[str, Any]) -> None:
-    """SettingsError for a tracker that is not `Resumable`."""
-    _resumable(tracker).restore(state)
-
-
-def _resumable(tracker: Tracker) -> Resumable:
+def resumable(tracker: Tracker) -> Resumable:
+    """The tracker, which can go on in another process; SettingsError for one that cannot."""
     if not isinstance(tracker, Resumable):
         raise SettingsError(f"tracker {type(tracker).__name__} cannot tell its state, so its runs cannot be resumed")
     return tracker

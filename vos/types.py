@@ -201,7 +201,8 @@ class Candidates:
     """What the mask decoder proposes for N objects at K scales.
 
     Attributes:
-        logits: float (N, K, h, w), the decoder's low resolution (256 x 256 for SAM, padding included).
+        logits: float (N, K, h, w), the decoder's low resolution: four times the embedding's grid along each axis,
+            padding included.
         scores: float (N, K), predicted IoU.
     """
 

@@ -21,7 +21,6 @@ import torch
 from eval.davis import Sequence, open_dataset
 from trackers.motion import Grid
 from vos.installed import make_tracker
-from vos.models.features import PLACES
 from vos.models.load import Models, load_models
 from vos.passes import VideoPass
 from vos.references import ReferencePlan, as_references
@@ -59,7 +58,7 @@ def told(sequence: Sequence, settings: Settings, models: Models) -> np.ndarray:
             evidence = tracker.locate(frame, features).evidence if frame.index else None
             answer = video.step(frame, plan.at(frame.index), features).index_map
             if evidence is not None:
-                h, w = Grid(features.image, PLACES).covered
+                h, w = Grid(features.image).covered
                 small = [cv2.resize(one, (w, h), interpolation=cv2.INTER_NEAREST) for one in (truth, answer)]
                 numbers += counted(small[0], small[1], evidence)
     return numbers

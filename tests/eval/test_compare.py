@@ -78,7 +78,7 @@ class FakePass:
         self.shown.append([later.index for later in upcoming])
         if frame.index == self._fail_at:
             raise KeyboardInterrupt
-        if given:
+        if given.ids:
             assert frame.index == 0
             reference = sum(mask * np.uint8(i) for i, mask in given.masks.items())
             (self._maps,) = [maps for maps in self._truth.values() if np.array_equal(maps[0] % 255, reference)]

@@ -85,7 +85,7 @@ def test_objects_are_found_where_they_are_however_the_frame_is_encoded(
         np.float32([[[90, 60], [0, 0]], [[90, 60], [20, 100]]]), np.int8([[1, -1], [1, 0]]), np.float32([BOX, BOX])
     )
     first = model.decode(embedded, prompts)
-    assert first.logits.shape == (2, 3, 4 * grid[0], 4 * grid[1]) == (2, 3, *model.mask_size(embedded))
+    assert first.logits.shape == (2, 3, 4 * grid[0], 4 * grid[1]) == (2, 3, *embedded.places)
     low, _ = first.pick(first.scores.argmax(1))
     second = model.decode(embedded, prompts, low)
     low, scores = second.pick(second.scores.argmax(1))

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from vos.models.encoder import STRIDE, resized_size
 from vos.models.features import FeatureMap
 from vos.models.sam import SegmentAnything
-from vos.personalize import ScaleFit
 from vos.resample import Enlargement
 from vos.segment import Segmenter
-from vos.settings import DecoderSettings
+from vos.settings import DecoderSettings, FitSettings
 from vos.types import Prompts
 
 CPU = torch.device("cpu")
@@ -46,12 +45,12 @@ def test_an_enlargement_is_torchs_chain_of_interpolations(grid, factors, cut, fr
     whole = how.whole(maps)
     torch.testing.assert_close(whole, _interpolated(maps, factors, covered, frame), atol=2e-5, rtol=1e-5)
     rows, columns = (slice(n // 3, n // 2 + 1) for n in grid)
-    window = how.reach(rows, columns)
-    torch.testing.assert_close(how.part(maps, window), whole[:, window.rows, window.columns], atol=2e-5, rtol=1e-5)
+    window = how.reach((rows, columns))
+    torch.testing.assert_close(how.part(maps, window), whole[(slice(None), *window)], atol=2e-5, rtol=1e-5)
     outside = torch.zeros_like(maps)
     outside[:, rows, columns] = 1
     reached = how.whole(outside) > 0
-    reached[:, window.rows, window.columns] = False
+    reached[(slice(None), *window)] = False
     assert not reached.any()
 
 
@@ -73,17 +72,17 @@ def test_parts_pieces_and_whole_frames_agree(
     input_size = resized_size(frame, 1024)
     grid = tuple(-(-side // STRIDE) for side in input_size)
     image = FeatureMap(torch.zeros(1, *grid, device=mobile_sam.device), frame, input_size, STRIDE)
-    logits = _blobs(rng, 6, mobile_sam.mask_size(image)).to(mobile_sam.device)
+    logits = _blobs(rng, 6, image.places).to(mobile_sam.device)
     full = mobile_sam.to_frame(logits, image)
     expected = torch.where(full.amax(0) > 0, full.argmax(0), -1).cpu().numpy()
-    segmenter = Segmenter(mobile_sam, DecoderSettings(), ScaleFit())
+    segmenter = Segmenter(mobile_sam, DecoderSettings(), FitSettings())
     for per_row, at_once in ((True, 1), (False, 10**9), (False, 2 * frame[0] * frame[1])):
         monkeypatch.setattr(mobile_sam, "_by_rows", lambda _, per_row=per_row: per_row)
         monkeypatch.setattr("vos.models.sam._AT_ONCE", at_once)
         assert (segmenter.merge(image, logits) != expected).mean() < 1e-5
         areas = np.zeros(len(logits), dtype=int)
         for part in mobile_sam.positive_parts(logits, image):
-            areas[part.row : part.row + len(part.logits)] = (part.logits > 0).flatten(1).sum(1).cpu()
+            areas[part.rows] = (part.logits > 0).flatten(1).sum(1).cpu()
         np.testing.assert_allclose(areas, (full > 0).flatten(1).sum(1).cpu(), atol=2)
 
 
@@ -93,8 +92,8 @@ def test_what_is_in_the_padding_alone_has_no_part(mobile_sam: SegmentAnything, m
     logits[0, 200:220, 100:130] = 5
     logits[1, 100:120, 100:130] = 5
     monkeypatch.setattr(mobile_sam, "_by_rows", lambda _: True)
-    assert [part.row for part in mobile_sam.positive_parts(logits, image)] == [1]
-    found = Segmenter(mobile_sam, DecoderSettings(), ScaleFit())._boxes(image, logits)
+    assert [part.rows for part in mobile_sam.positive_parts(logits, image)] == [slice(1, 2)]
+    found = Segmenter(mobile_sam, DecoderSettings(), FitSettings())._boxes(image, logits)
     assert np.isnan(found[0]).all()
     assert np.isfinite(found[1]).all()
 
@@ -111,6 +110,6 @@ def test_a_run_is_the_same_in_parts_and_whole(
     found = []
     for per_row in (True, False):
         monkeypatch.setattr(mobile_sam, "_by_rows", lambda _, per_row=per_row: per_row)
-        found.append(Segmenter(mobile_sam, DecoderSettings(), ScaleFit()).segment([1, 2, 3], image, prompts))
+        found.append(Segmenter(mobile_sam, DecoderSettings(), FitSettings()).segment([1, 2, 3], image, prompts))
     torch.testing.assert_close(found[0].logits, found[1].logits)
     np.testing.assert_allclose(found[0].scores, found[1].scores)

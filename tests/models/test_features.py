@@ -72,7 +72,7 @@ def test_sizes_that_do_not_fit_are_named() -> None:
 @pytest.mark.parametrize("name", ["dinov2_vits14", "dinov2_vits14_reg"])
 def test_dinov2_sees_a_pattern_where_it_is(name: str) -> None:
     torch.manual_seed(0)
-    model = DinoV2(name, build_dinov2(name), torch.device("cpu"))
+    model = DinoV2(build_dinov2(name), torch.device("cpu"))
     flat = np.full((200, 300, 3), 120, dtype=np.uint8)
     marked = flat.copy()
     marked[140:160, 60:80] = np.random.default_rng(0).integers(0, 255, (20, 20, 3))
@@ -91,10 +91,10 @@ def test_dinov2_in_half_precision_and_in_order() -> None:
     network = build_dinov2("dinov2_vits14")
     image = np.random.default_rng(0).integers(0, 255, (200, 300, 3), dtype=np.uint8)
     cpu = torch.device("cpu")
-    ordered = DinoV2("dinov2_vits14", deepcopy(network), cpu, Encoding(channels_last=False))
+    ordered = DinoV2(deepcopy(network), cpu, Encoding(channels_last=False))
     assert not any(isinstance(module, Linear) for module in ordered._model.modules())
-    full = DinoV2("dinov2_vits14", deepcopy(network), cpu).encode(image)
-    half = DinoV2("dinov2_vits14", deepcopy(network), cpu, Encoding(precision="bfloat16")).encode(image)
+    full = DinoV2(deepcopy(network), cpu).encode(image)
+    half = DinoV2(deepcopy(network), cpu, Encoding(precision="bfloat16")).encode(image)
     torch.testing.assert_close(full.features, ordered.encode(image).features, atol=1e-4, rtol=1e-4)
     assert half.features.dtype == torch.float32
     assert not torch.equal(half.features, full.features)

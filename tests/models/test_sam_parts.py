@@ -33,7 +33,7 @@ def test_vit_equals_segment_anything_through_its_own_predictor(
     masks, scores, low = predictor.predict(points, labels, box, multimask_output=True, return_logits=True)
 
     parts = Parts(official.image_encoder, official.prompt_encoder, official.mask_decoder)
-    model = SegmentAnything("sam_vit_b", parts, torch.device("cpu"))
+    model = SegmentAnything(parts, torch.device("cpu"))
     embedded = model.encode(image)
     torch.testing.assert_close(embedded.features, predictor.features[0], atol=1e-4, rtol=1e-4)
     prompts = Prompts(points[None].astype(np.float32), labels[None].astype(np.int8), box[None].astype(np.float32))

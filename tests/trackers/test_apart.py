@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from trackers.apart import contested, given_back, leads, told_apart
 from trackers.appearance import Cells, Sums, likeness
-from vos.hypotheses import rivalled
+from trackers.belief import rivalled
 from vos.models.features import FeatureMap
 
 SIZE, GRID, STRIDE = (96, 160), (12, 20), 8

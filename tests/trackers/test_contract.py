@@ -32,7 +32,7 @@ from vos.errors import SettingsError, VosError
 from vos.installed import known_trackers, make_tracker, tracker_class
 from vos.models.features import FeatureMap, Features
 from vos.results.plain import pack, unpack
-from vos.tracking import CombinedTracker, PreparesAhead, Tracker, follows_points, restore_tracker, tracker_state
+from vos.tracking import CombinedTracker, PreparesAhead, Tracker, follows_points, resumable
 from vos.types import Frame, Prompts
 
 SIZE = (240, 320)
@@ -327,7 +327,7 @@ def test_memory_does_not_grow_over_a_long_video(make_fast: Make) -> None:
 def test_a_state_goes_on_in_another_tracker_bit_by_bit(make: Make, tmp_path: FilePath, told_after: int) -> None:
     tracker = make()
     try:
-        tracker_state(tracker)
+        resumable(tracker).state()
     except SettingsError:
         pytest.skip("it cannot tell its state")
     path = {3: PATHS["all"], 1: PATHS["shift"]}
@@ -347,9 +347,9 @@ def test_a_state_goes_on_in_another_tracker_bit_by_bit(make: Make, tmp_path: Fil
             other.update(final)
         tracker.update(final)
         if t == told_after:
-            (tmp_path / "state").write_bytes(pack(tracker_state(tracker)))
+            (tmp_path / "state").write_bytes(pack(resumable(tracker).state()))
             other = make()
-            restore_tracker(other, unpack(tmp_path / "state"))
+            resumable(other).restore(unpack(tmp_path / "state"))
 
 
 def test_what_is_prepared_ahead_changes_no_answer(make: Make) -> None:

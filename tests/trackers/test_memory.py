@@ -20,7 +20,7 @@ from trackers.memory import MemoryTracker
 from trackers.memory_settings import MemorySettings
 from trackers.motion import Flow, Grid, Motion
 from vos.evidence import recall
-from vos.models.features import PLACES, FeatureMap, Features
+from vos.models.features import FeatureMap, Features
 from vos.results.plain import pack, unpack
 from vos.types import Evidence, Frame, FrameResult
 
@@ -89,7 +89,7 @@ def test_mixing_sums_is_averaging_them() -> None:
 @given(arrays(np.bool_, st.tuples(st.integers(1, 90), st.integers(1, 90))))
 def test_shares_of_places_add_up_to_the_mask(mask: np.ndarray) -> None:
     image = FeatureMap(torch.zeros(2, 4, 4), mask.shape, (61, 64), 16)
-    grid = Grid(image, 4)
+    grid = Grid(image)
     shares = grid.shares(mask)
     rows, columns = grid.covered
     assert not shares[rows:].any()
@@ -108,7 +108,7 @@ def test_motion_carries_logits_by_a_known_shift(move: tuple[int, int]) -> None:
     before, now = (
         np.ascontiguousarray(wide[20 - y : 20 - y + SIZE[0], 20 - x : 20 - x + SIZE[1]]) for x, y in ((0, 0), move)
     )
-    grid = Grid(_map(torch.zeros(2, *GRID)), 4)
+    grid = Grid(_map(torch.zeros(2, *GRID)))
     motion = Motion(grid, grid.grey(before), grid.grey(now), Flow())
     logits = np.full(grid.size, -6, np.float32)
     logits[16:32, 24:48] = 6
@@ -123,7 +123,7 @@ def test_what_comes_up_before_a_still_background_is_not_the_same() -> None:
     before = texture(SIZE, 3)
     now = before.copy()
     now[32:64, 48:88] = 255 - now[32:64, 48:88]
-    grid = Grid(_map(torch.zeros(2, *GRID)), 4)
+    grid = Grid(_map(torch.zeros(2, *GRID)))
     motion = Motion(grid, grid.grey(before), grid.grey(now), Flow())
     new = np.zeros(motion.same.shape, bool)
     new[16:32, 24:44] = True
@@ -274,7 +274,7 @@ def test_what_has_long_been_seen_beside_an_object_is_another_though_all_of_the_o
 
 def test_another_object_keeps_its_place_and_where_it_leaves_may_be_what_is_this_ones() -> None:
     tracker, (_, features, mask) = _started(), _scene(1)
-    grid = Grid(features.image, PLACES)
+    grid = Grid(features.image)
     (known,) = tracker._objects.values()
     beside = np.zeros(grid.size, bool)
     beside[: SIZE[0] // 2, : SIZE[1] // 2] = _places(np.roll(mask, 40, axis=1))
@@ -496,7 +496,7 @@ def test_what_an_answer_has_beyond_belief_is_not_carried_with_it() -> None:
     tracker.update(result(frame, {1: mask, 2: other}))
     frame, features, mask = _scene(1)
     believed = _evidence(tracker, frame, features).belief
-    sure = (believed[0] > 1) & (believed[1] < -1) & (Grid(features.image, PLACES).shares(mask) > 0.9)
+    sure = (believed[0] > 1) & (believed[1] < -1) & (Grid(features.image).shares(mask) > 0.9)
     assert sure.sum() > 10
     tracker.update(result(frame, {1: np.zeros_like(mask), 2: other | mask}))
     first, second = (known.logits for known in tracker._objects.values())
@@ -513,7 +513,7 @@ def test_cells_that_show_the_frame_in_part_know_what_is_in_them(low: int, wide: 
     assert image.covered_size == (6, 8)
     mask = np.zeros(size, bool)
     mask[16 * 5 :, 32:64] = True
-    grid = Grid(image, PLACES)
+    grid = Grid(image)
     shares = grid.averaged(grid.shares(mask), image.covered_size)
     whole = np.zeros((6, 8), np.float32)
     whole[5, 2:4] = 1

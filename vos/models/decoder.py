@@ -26,9 +26,7 @@ from vos.models.dense import through_onednn
 from vos.models.features import PLACES, FeatureMap
 from vos.models.recorded import Recorded
 from vos.types import Candidates, Prompts
-
-# Rows and columns of cells.
-Window = tuple[slice, slice]
+from vos.windows import Window
 
 _PAD, _NOT_A_POINT, _NEGATIVE, _POSITIVE, _TOP_LEFT, _BOTTOM_RIGHT = -2, -1, 0, 1, 2, 3
 # On a CPU, cells of all rows that are decoded together, and of one row how many are upscaled at a time: what they need
@@ -95,11 +93,6 @@ class BatchedDecoder:
         self._by_rows = device.type == "cpu"
         self._recorded = Recorded(self._decoded, device, _RECORDED) if device.type == "cuda" else None
 
-    def mask_size(self, image: FeatureMap) -> tuple[int, int]:
-        """(h, w) of the low-resolution logits on a frame, padding included."""
-        h, w = image.grid_size
-        return PLACES * h, PLACES * w
-
     @torch.inference_mode()
     def decode(
         self,
@@ -123,8 +116,8 @@ class BatchedDecoder:
         if not prompts.active.all():
             raise ValueError(f"every row must ask for something: {prompts.active = }")
         n = len(prompts)
-        if mask_logits is not None and mask_logits.shape != (n, *self.mask_size(image)):
-            raise ValueError(f"mask_logits must be {(n, *self.mask_size(image))}, got {mask_logits.shape = }")
+        if mask_logits is not None and mask_logits.shape != (n, *image.places):
+            raise ValueError(f"mask_logits must be {(n, *image.places)}, got {mask_logits.shape = }")
         kind, xy = self._points(prompts, image)
         if windows is None:
             windows = [(slice(0, image.grid_size[0]), slice(0, image.grid_size[1]))] * n
@@ -144,7 +137,7 @@ class BatchedDecoder:
         valid = None if (kind != _PAD).all() else torch.from_numpy(kind != _PAD)
         shared, grid = self._shared(image), image.grid_size
         step = max(1, _CELLS_AT_ONCE // (grid[0] * grid[1]))
-        logits = torch.full((len(kind), _ASKED, *self.mask_size(image)), _OUTSIDE, device=tokens.device)
+        logits = torch.full((len(kind), _ASKED, *image.places), _OUTSIDE, device=tokens.device)
         scores = []
         for start in range(0, len(kind), step):
             some = slice(start, start + step)
@@ -261,9 +254,10 @@ class BatchedDecoder:
 
     def _shared(self, image: FeatureMap) -> _Image:
         """What depends on the frame alone; that of the last frame is kept."""
-        if self._image is None or self._image.features is not image.features:
-            self._image = self._image_of(image.features, self._image)
-        return self._image
+        kept = self._image
+        if kept is None or kept.features is not image.features:
+            kept = self._image = self._image_of(image.features, kept)
+        return kept
 
     def _image_of(self, features: torch.Tensor, before: _Image | None = None) -> _Image:
         h, w = features.shape[1], features.shape[2]

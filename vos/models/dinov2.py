@@ -18,8 +18,9 @@ from PIL import Image
 from vos.errors import SettingsError
 from vos.models.checkpoint import load_exactly, read_checkpoint
 from vos.models.dense import through_onednn
-from vos.models.encoder import DTYPES, Encoding, in_precision, round_products
+from vos.models.encoder import Encoding
 from vos.models.features import FeatureMap
+from vos.models.precision import DTYPES, in_precision, round_products
 
 _PATCH = 14
 _LONGEST = 64
@@ -39,15 +40,13 @@ class DinoV2:
     """A frozen DINOv2 that embeds whole frames.
 
     Args:
-        name: one of `vos.settings.FeatureSource`, but `sam`.
         model: timm's vision transformer, weights loaded.
         device: where to run.
         encoding: `precision` and `channels_last`, which hold here too; sizes are DINOv2's own.
     """
 
-    def __init__(self, name: str, model: Any, device: torch.device, encoding: Encoding | None = None) -> None:
+    def __init__(self, model: Any, device: torch.device, encoding: Encoding | None = None) -> None:
         encoding = encoding or Encoding()
-        self.name = name
         self.device = device
         self._dtype = DTYPES[encoding.precision]
         self._model = model.eval().requires_grad_(False).to(device)
@@ -69,7 +68,7 @@ class DinoV2:
         model = build_dinov2(name)
         state = from_official(read_checkpoint(checkpoint, "features_weights"))
         load_exactly(model, state, f"{checkpoint}", name, "--features or features_weights")
-        return cls(name, model, device, encoding)
+        return cls(model, device, encoding)
 
     @torch.inference_mode()
     def encode(self, image: np.ndarray) -> FeatureMap:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from segment_anything.modeling import ImageEncoderViT
-from torch import nn
 
 from vos.errors import DeviceError
 from vos.models.dense import through_onednn
+from vos.models.precision import DTYPES, InFloat32, in_precision, round_products
 from vos.models.recorded import Recorded
 from vos.models.resize import resize
 from vos.models.tiny_vit import TinyVitEncoder
@@ -23,7 +22,6 @@ from vos.models.vit import VitEncoder
 STRIDE = 16
 _MEAN = (123.675, 116.28, 103.53)
 _STD = (58.395, 57.12, 57.375)
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class ImageEncoder:
                 self._casts = False
         elif self._casts:
             round_products(network, self.dtype)
-            network.neck = _InFloat32(network.neck)
+            network.neck = InFloat32(network.neck)
         if encoding.channels_last:
             through_onednn(network)
         network = network.to(device).to(memory_format=self._layout)
@@ -139,31 +137,6 @@ class ImageEncoder:
                 f"the encoder cannot be compiled on {self._device}: {reason}; torch.compile needs a C++ compiler "
                 "(on a GPU, Triton); install it or set compile=false"
             ) from error
-
-
-class _InFloat32(nn.Module):
-    """A part of a network left out of autocast. SAM's LayerNorm2d squares values of some 500, too large for float16."""
-
-    def __init__(self, part: nn.Module) -> None:
-        super().__init__()
-        self.part = part.float()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            return self.part(x.float())
-
-
-def round_products(network: nn.Module, dtype: torch.dtype) -> None:
-    """Round the weights of products and convolutions, in place, which autocast would do on every frame; sums over
-    blocks and normalisations stay in float32."""
-    for module in network.modules():
-        if isinstance(module, (nn.Linear, nn.Conv2d)):
-            module.to(dtype)
-
-
-def in_precision(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
-    """Products and convolutions in `dtype` meanwhile; where that is float32, as they are."""
-    return nullcontext() if dtype is torch.float32 else torch.autocast(device.type, dtype)
 
 
 def resized_size(size: tuple[int, int], longest: int) -> tuple[int, int]:

@@ -59,14 +59,26 @@ class FeatureMap:
         h, w = self.input_size
         return -(-h // self.stride), -(-w // self.stride)
 
-    def covered_of(self, grid: tuple[int, int]) -> tuple[int, int]:
-        """(h, w) of the part of another, finer grid (h, w) over the same input that shows the frame.
+    @property
+    def places(self) -> tuple[int, int]:
+        """(h, w) of the decoder's logits, padding included."""
+        h, w = self.grid_size
+        return PLACES * h, PLACES * w
 
-        Rounded: who stretches the frame over it is up to half a cell of that grid off at its far edges.
+    @property
+    def covered_places(self) -> tuple[int, int]:
+        """(h, w) of the part of them, from the top left, that shows the frame.
+
+        Rounded: who stretches the frame over it is up to half a place off at its far edges.
         """
-        sides = zip(grid, self.grid_size, self.input_size, strict=True)
-        rows, columns = (max(1, min(n, round(size * n / (cells * self.stride)))) for n, cells, size in sides)
+        sides = zip(self.places, self.input_size, strict=True)
+        rows, columns = (max(1, min(n, round(PLACES * size / self.stride))) for n, size in sides)
         return rows, columns
+
+    @property
+    def place(self) -> np.ndarray:
+        """Pixels of the frame per place of the decoder's logits, float64 (2,), xy."""
+        return self.stride / PLACES * np.array(self.frame_size[::-1]) / np.array(self.input_size[::-1])
 
     @cached_property
     def unit(self) -> torch.Tensor:

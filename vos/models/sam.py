@@ -16,13 +16,15 @@ from torch import nn
 from vos.errors import SettingsError
 from vos.models.cache import EmbeddingCache
 from vos.models.checkpoint import load_exactly, read_checkpoint
-from vos.models.decoder import BatchedDecoder, Window
-from vos.models.encoder import DTYPES, STRIDE, Encoding, ImageEncoder
+from vos.models.decoder import BatchedDecoder
+from vos.models.encoder import STRIDE, Encoding, ImageEncoder
 from vos.models.features import PLACES, FeatureMap
+from vos.models.precision import DTYPES
 from vos.models.tiny_vit import TinyVitEncoder, from_official
 from vos.resample import Enlargement, enlargement
 from vos.soft import LowLogits
 from vos.types import Candidates, Prompts
+from vos.windows import Window, window_of
 
 _TRAINED_SIZE = 1024
 _CHANNELS = 256
@@ -36,14 +38,13 @@ class Part(NamedTuple):
     """Logits at the frame's size, of some rows and on a rectangle of the frame.
 
     Attributes:
-        row: the first of the rows.
-        top, left: of the rectangle, pixels.
+        rows: which.
+        window: the rectangle, rows and columns of pixels.
         logits: float (rows, h, w).
     """
 
-    row: int
-    top: int
-    left: int
+    rows: slice
+    window: Window
     logits: torch.Tensor
 
 
@@ -90,7 +91,6 @@ class SegmentAnything:
     """A frozen SAM: `encode` a frame once, then `decode` prompts for any number of objects on it.
 
     Args:
-        name: one of `vos.settings.Model`.
         parts: its modules, weights loaded.
         device: where to run.
         encoding: how frames are encoded.
@@ -100,7 +100,6 @@ class SegmentAnything:
 
     def __init__(
         self,
-        name: str,
         parts: Parts,
         device: torch.device,
         *,
@@ -109,7 +108,6 @@ class SegmentAnything:
         cache: EmbeddingCache | None = None,
     ) -> None:
         encoding = encoding or Encoding()
-        self.name = name
         self.device = device
         self._half = half_embeddings
         self._cache = cache
@@ -133,7 +131,7 @@ class SegmentAnything:
             SettingsError: an unknown name.
             WeightsError: a checkpoint that cannot be read or is of another model.
         """
-        return cls(name, loaded_parts(name, checkpoint), device, **options)
+        return cls(loaded_parts(name, checkpoint), device, **options)
 
     @torch.inference_mode()
     def encode(self, image: np.ndarray) -> FeatureMap:
@@ -157,7 +155,7 @@ class SegmentAnything:
     def feature_map(self, embedding: torch.Tensor, frame_size: tuple[int, int]) -> FeatureMap:
         """An embedding, float32 (256, h, w), of a frame (H, W), placed on it; further channels are kept stages."""
         input_size = self.encoder.input_size(frame_size)
-        steps = (STRIDE // _RATIO, STRIDE)
+        steps = (PLACES, STRIDE)
         stages = embedding[_CHANNELS:] if len(embedding) > _CHANNELS else None
         return FeatureMap(
             embedding[:_CHANNELS], frame_size, input_size, STRIDE, steps, stages, computed_in=self.encoder.dtype
@@ -165,10 +163,6 @@ class SegmentAnything:
 
     def _embed(self, image: np.ndarray) -> torch.Tensor:
         return self.encoder.embed(self.encoder.prepare(image))
-
-    def mask_size(self, image: FeatureMap) -> tuple[int, int]:
-        """(h, w) of the low-resolution logits on a frame, padding included."""
-        return self._decoder.mask_size(image)
 
     def decode(
         self,
@@ -193,14 +187,15 @@ class SegmentAnything:
         if self._by_rows(logits):
             above = logits > 0
             for row in above.flatten(1).any(1).nonzero()[:, 0].tolist():
-                window = how.reach(_span(above[row].any(1)), _span(above[row].any(0)))
-                if window.rows.stop and window.columns.stop:  # or it is above 0 in the padding alone
-                    yield Part(row, window.rows.start, window.columns.start, how.part(logits[row : row + 1], window))
+                window, own = how.reach(window_of(above[row].numpy())), slice(row, row + 1)
+                if window[0].stop and window[1].stop:  # or it is above 0 in the padding alone
+                    yield Part(own, window, how.part(logits[own], window))
             return
         h, w = image.frame_size
         step = max(1, _AT_ONCE // (h * w))
         for start in range(0, len(logits), step):
-            yield Part(start, 0, 0, how.whole(logits[start : start + step]))
+            some = slice(start, min(start + step, len(logits)))
+            yield Part(some, (slice(0, h), slice(0, w)), how.whole(logits[some]))
 
     def low_logits(self, ids: Sequence[int], logits: torch.Tensor, image: FeatureMap) -> LowLogits:
         """Low-resolution logits, float (N, h, w), in the form in which they leave the device."""
@@ -212,13 +207,7 @@ class SegmentAnything:
         return logits.device.type == "cpu"
 
     def _enlargement(self, image: FeatureMap, device: torch.device) -> Enlargement:
-        return enlargement(self.mask_size(image), (_RATIO,), image.input_size, image.frame_size, device)
-
-
-def _span(hit: torch.Tensor) -> slice:
-    """From the first True to the last one of a bool (n,) that has some."""
-    where = hit.nonzero()
-    return slice(int(where[0]), int(where[-1]) + 1)
+        return enlargement(image.places, (_RATIO,), image.input_size, image.frame_size, device)
 
 
 def loaded_parts(name: str, checkpoint: Path) -> Parts:

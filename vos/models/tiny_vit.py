@@ -21,6 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vos.models.dense import convolved
 from vos.models.features import unit_cells
+from vos.models.precision import InFloat32
 
 # The official module path -> timm's; the first that matches is applied, then the layer names below.
 _STEM = {"patch_embed.seq.0.": "patch_embed.conv1.", "patch_embed.seq.2.": "patch_embed.conv2."}
@@ -86,7 +87,7 @@ class TinyVitEncoder(nn.Module):
         self.fold()
         self.to(dtype)
         for k in (1, 3):
-            self.neck[k] = _InFloat32(self.neck[k].float())
+            self.neck[k] = InFloat32(self.neck[k])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         dtype: Any = self.neck[0].weight.dtype
@@ -173,17 +174,6 @@ class _GeluInPlace(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.ops.aten.gelu_(x)
-
-
-class _InFloat32(nn.Module):
-    """A part that computes in float32 whatever it reads, and gives what it read in."""
-
-    def __init__(self, part: nn.Module) -> None:
-        super().__init__()
-        self.part = part
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.part(x.float()).to(x.dtype)
 
 
 def from_official(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

