@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from tests.drawn import Thing, clip
 from tests.stand_in import stand_in_models
+from vos.errors import ReferenceInputError
 from vos.objects import measure
 from vos.pipeline import VideoTracker
-from vos.reduced import _reduce_mask, reduced_size, run_reduced
+from vos.reduced import _reduce_mask, _reduced_plan, reduced_size, run_reduced
 from vos.references import BoxPrompt, Click, MaskReference, Reference, ReferencePlan
 from vos.settings import load_settings
 from vos.types import Frame, FrameResult, State
@@ -138,3 +139,22 @@ def test_what_was_found_in_a_pixel_is_not_lost(width: int) -> None:
     (result,) = run_reduced(found, [Frame(1, np.zeros((*size, 3), np.uint8))], plan, 432)
     assert len(result.objects) > 80
     assert {item.state for item in result.objects} == {State.VISIBLE}
+
+
+@given(height=st.integers(1, 5000), width=st.integers(1, 5000), max_size=st.integers(2, 1300))
+@example(height=1520, width=2704, max_size=720)
+def test_what_is_at_the_far_edge_stays_on_the_frame(height: int, width: int, max_size: int) -> None:
+    corner = width - 0.5, height - 0.5
+    references = [BoxPrompt(0, 0, 0, *corner), Click(0, *corner, id=2)]
+    plan = _reduced_plan(
+        ReferencePlan.build(references, frame_size=(height, width)),
+        small := (1 + height % max_size, 1 + width % max_size),
+    )
+    assert plan.frame_size == small
+    assert plan.ids == (1, 2)
+
+
+def test_more_objects_than_pixels_are_refused() -> None:
+    mask = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    with pytest.raises(ReferenceInputError, match="the objects do not fit into 9x9 pixels; give a larger max_size"):
+        _reduce_mask(mask, (9, 9))
