@@ -14,10 +14,12 @@ from vos.errors import VosError
 from vos.types import Frame, FrameResult, ObjectResult, State
 
 if TYPE_CHECKING:
-    from vos.pipeline import track
+    from vos.pipeline import VideoTracker, track
     from vos.references import BoxPrompt, Click, MaskReference
     from vos.settings import Settings, load_settings
     from vos.video import Reading
+
+    __version__: str
 
 __all__ = [
     "BoxPrompt",
@@ -29,6 +31,7 @@ __all__ = [
     "Reading",
     "Settings",
     "State",
+    "VideoTracker",
     "VosError",
     "load_settings",
     "track",
@@ -36,6 +39,7 @@ __all__ = [
 
 # Importing torch takes seconds: only what needs it pays for it.
 _LAZY = {
+    "VideoTracker": "vos.pipeline",
     "track": "vos.pipeline",
     "BoxPrompt": "vos.references",
     "Click": "vos.references",
@@ -50,13 +54,15 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
+if not TYPE_CHECKING:  # who checks types is to find names that there are not
 
-        return version("persam-vos")
-    if name not in _LAZY:
-        raise AttributeError(f"module 'vos' has no attribute {name!r}")
-    from importlib import import_module
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version
 
-    return getattr(import_module(_LAZY[name]), name)
+            return version("persam-vos")
+        if name not in _LAZY:
+            raise AttributeError(f"module 'vos' has no attribute {name!r}")
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)

@@ -14,7 +14,7 @@ from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,13 +35,14 @@ Reopen = Callable[[Reading], Source]
 Track = Callable[[Iterator[Frame], ReferencePlan], Generator[FrameResult, None, None]]
 
 
-def reopening(source: Any, opened: Source) -> Reopen:
+def reopening(opened: Source) -> Reopen:
     """What opens a source again, as `open_source` was given it.
 
     Raises:
         SourceError: it can be read only once.
     """
-    if opened.origin is None and isinstance(source, str | PathLike | Iterator):
+    source = opened.given
+    if source is None or (opened.origin is None and isinstance(source, str | PathLike | Iterator)):
         raise SourceError(f"{opened.name}: {_AGAIN}")
     return lambda reading: open_source(source, reading=reading)
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import torch
 
 from vos.errors import DeviceError, SourceError
 from vos.types import Frame
+
+if TYPE_CHECKING:
+    from vos.settings import Settings
 
 # What libraries below PyTorch say where there is no memory: oneDNN, CUDA, cuBLAS.
 _NO_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
@@ -52,6 +56,12 @@ def resolve_precision(name: str, device: torch.device) -> str:
     else:
         there = device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
     return "bfloat16" if there else "float32"
+
+
+def settings_record(settings: Settings, device: torch.device) -> dict[str, Any]:
+    """Every setting, as plain data; device and precision as they are here."""
+    precision = resolve_precision(settings.precision, device)
+    return {**settings.model_dump(mode="json"), "device": str(device), "precision": precision}
 
 
 def check_surroundings() -> None:

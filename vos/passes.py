@@ -6,7 +6,8 @@ Features -> Tracker.locate -> Prompts (N) -> Segmenter (N rows per cascade step)
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ from vos.tracking import (
     resumable,
     tell_ahead,
 )
-from vos.types import Frame, FrameResult, ObjectResult, Prompts
+from vos.types import Frame, FrameResult, ObjectResult, Prompts, read_only
 from vos.windows import box_of
 
 
@@ -213,7 +214,8 @@ class VideoPass:
             told = self._result(frame, features, found.told, scores, masks, logits)
         with self.times.stage("learn"):
             self._learn(frame, features, masks, given.masks.keys())
-            self._tracker.update(told)
+            with self._its_own(frame):
+                self._tracker.update(told)
         if self._keyframes.every > 1:
             self._carrier.start(frame, result.index_map, scores)
         return result
@@ -291,14 +293,20 @@ class VideoPass:
 
     def _located(self, frame: Frame, features: Features) -> Prompts:
         """One row for each known object; TrackerError where the tracker gives something else."""
-        name = self._settings.tracker.name
-        try:
+        with self._its_own(frame):
             found = self._tracker.locate(frame, features)
+        return checked(found, len(self._objects), self._settings.tracker.name)
+
+    @contextmanager
+    def _its_own(self, frame: Frame) -> Iterator[None]:
+        """Around what a tracker does: a ValueError, as of prompts that are none or of writing to what is read-only, is
+        told as its own."""
+        try:
+            yield
         except ValueError as error:
             if type(error) is not ValueError:
                 raise
-            raise TrackerError(f"tracker '{name}' on frame {frame.index}: {error}") from error
-        return checked(found, len(self._objects), name)
+            raise TrackerError(f"tracker '{self._settings.tracker.name}' on frame {frame.index}: {error}") from error
 
     def _reference_masks(
         self, features: Features, given: FrameReferences, followed: _Followed
@@ -341,12 +349,13 @@ class VideoPass:
             # A mask that is still wrong wherever somebody clicked is no reference.
             if left.any() and (clicks.held_by(left) == (clicks.labels == 1)).any():
                 masks[object_id], logits[object_id] = left, followed.shown.logits[object_id]
-        return {i: masks[i] for i in given.ids if i in masks}, logits
+        return {i: read_only(masks[i]) for i in given.ids if i in masks}, logits
 
     def _learn(self, frame: Frame, features: Features, masks: dict[int, np.ndarray], true: Collection[int]) -> None:
         """Take in the masks of references, bool (H, W); what SAM has made of clicks is no truth to correct it by."""
-        for object_id, mask in masks.items():
-            self._tracker.add(object_id, frame, features, mask)
+        with self._its_own(frame):
+            for object_id, mask in masks.items():
+                self._tracker.add(object_id, frame, features, mask)
         if not masks:
             return
         located = self._located(frame, features)

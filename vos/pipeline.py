@@ -11,25 +11,26 @@ the frames between them (`vos.keyframes`).
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vos.ahead import Share, computing, encoded, share
 from vos.backwards import Backwards, reopening
-from vos.device import check_surroundings
+from vos.device import check_surroundings, settings_record
+from vos.errors import ReferenceInputError, SettingsError
 from vos.installed import check_trackers, make_tracker
 from vos.keyframes import Keyframes
 from vos.models.features import Features
 from vos.models.load import Models, load_models
 from vos.passes import VideoPass
 from vos.reduced import run_reduced
-from vos.references import ReferencePlan, as_references, placed
+from vos.references import ReferencePlan, as_references, plan_for
 from vos.settings import DEFAULT_PRESET, Changes, Settings, load_settings
 from vos.tracking import with_following
 from vos.types import Frame, FrameResult
-from vos.video import Reading, open_source, prefetch
+from vos.video import Given, Reading, Source, open_source, prefetch
 from vos.video.prefetch import source_of
 from vos.video.pyav import silence
 from vos.video.reading import EVERYTHING
@@ -42,7 +43,7 @@ _ENCODED = 1
 
 
 def track(
-    source: Any,
+    source: Given | Source,
     references: Any,
     *,
     preset: str | Path = DEFAULT_PRESET,
@@ -52,35 +53,42 @@ def track(
 ) -> Generator[FrameResult, None, None]:
     """Track objects through a video: one result per frame, as soon as it is known.
 
+    `VideoTracker.track` does the same with a model that is loaded already.
+
     Args:
-        source: a video file, a folder or glob of images, a list of image files, or any iterable of uint8 RGB arrays
-            (H, W, 3) or Pillow images.
-        references: what to track: a mask file or index map, a `MaskReference`, `Click` or `BoxPrompt`, a list of these,
-            or a dict {frame: any of these}. What is for frame 0, or for none, is for the first frame that is read.
-        preset: a name from `vos presets`, or the path of a YAML file.
-        overrides: single settings to change, {"decoder.cascade": 2} or ["decoder.cascade=2"].
-        both_ways: track every object also backwards, from its first mask or box or, where it has none, from the click
-            given first (see `vos.references.ReferencePlan`), before the first result comes. That takes a source that
-            can be read again, no iterator, and room for files of 100 KB per object and frame.
-        reading: which frames to read, and how large the tracker sees them: `vos.Reading(start=300, max_size=1280)`.
+        source, references, both_ways, reading: as for `VideoTracker.track`.
+        preset, overrides: as for `VideoTracker.load`.
 
     Yields:
-        A FrameResult for every frame that is read, those before the first reference included (with no objects, unless
-        it goes both ways).
+        What `VideoTracker.track` does.
 
     Raises:
-        VosError: bad input. What does not depend on later frames is checked before the first result; that a source of
-            unknown length ended before a reference is told after the last.
+        VosError: whatever these two raise. What is wrong with source and references is found before a model is loaded.
     """
+    settings = _checked(preset, overrides)
+    yield from _tracked(
+        lambda: VideoTracker(settings, load_models(settings, fetch)), source, references, both_ways, reading
+    )
+
+
+def _checked(preset: str | Path, overrides: Changes) -> Settings:
     settings = load_settings(preset, overrides)
     check_trackers(settings.tracker.parts)
-    wanted = as_references(references)
-    with open_source(source, reading=reading) as opened:
-        count = opened.frame_bound if opened.frame_count_exact else None
-        given = placed(wanted, opened)
-        plan = ReferencePlan.build(given, frame_size=opened.size, frame_count=count, both_ways=both_ways)
-        again = reopening(source, opened) if both_ways else None
-        tracker = VideoTracker(settings, load_models(settings, fetch))
+    return settings
+
+
+def _tracked(
+    load: Callable[[], VideoTracker], source: Given | Source, references: Any, both_ways: bool, reading: Reading
+) -> Generator[FrameResult, None, None]:
+    if not isinstance(reading, Reading):
+        raise SettingsError(f"reading must be a vos.Reading, got {type(reading).__name__}")
+    wanted = references if isinstance(references, ReferencePlan) else as_references(references)
+    if isinstance(source, Source) and reading != EVERYTHING:
+        raise SettingsError(f"{source.name} is open already; give reading to open_source")
+    with nullcontext(source) if isinstance(source, Source) else open_source(source, reading=reading) as opened:
+        plan = wanted if isinstance(wanted, ReferencePlan) else plan_for(opened, wanted, both_ways=both_ways)
+        again = reopening(opened) if plan.both_ways else None
+        tracker = load()
 
         def run(frames: Iterable[Frame], plan: ReferencePlan) -> Generator[FrameResult, None, None]:
             return run_reduced(tracker.run, frames, plan, opened.reading.max_size)
@@ -118,10 +126,62 @@ class VideoTracker:
         self._settings = settings
         self._models = models
 
+    @classmethod
+    def load(cls, preset: str | Path = DEFAULT_PRESET, overrides: Changes = ()) -> VideoTracker:
+        """Load what a preset asks for; weights are downloaded where they are not there yet.
+
+        Args:
+            preset: a name from `vos presets`, or the path of a YAML file.
+            overrides: single settings to change, {"decoder.cascade": 2} or ["decoder.cascade=2"].
+
+        Raises:
+            VosError: unknown settings, a device, weights or packages that are not there.
+        """
+        settings = _checked(preset, overrides)
+        return cls(settings, load_models(settings, fetch))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Every setting, as plain data; device and precision as they are here."""
+        return settings_record(self._settings, self._models.segmenter.device)
+
+    def track(
+        self,
+        source: Given | Source,
+        references: Any,
+        *,
+        both_ways: bool = False,
+        reading: Reading = EVERYTHING,
+    ) -> Generator[FrameResult, None, None]:
+        """Track objects through a video: one result per frame, as soon as it is known.
+
+        Args:
+            source: a video file, a folder or glob of images, a list of image files, or any iterable of uint8 RGB
+                arrays (H, W, 3) or Pillow images; or what `open_source` has made of one, which is left open.
+            references: what to track: a mask file or index map, a `MaskReference`, `Click` or `BoxPrompt`, a list of
+                these, or a dict {frame: any of these}. What is for frame 0, or for none, is for the first frame that is
+                read. Or a `ReferencePlan`, which says itself whether it goes both ways.
+            both_ways: track every object also backwards, from its first mask or box or, where it has none, from the
+                click given first (see `vos.references.ReferencePlan`), before the first result comes. That takes a
+                source that can be read again, no iterator, and room for files of 100 KB per object and frame.
+            reading: which frames to read, and how large the tracker sees them: `vos.Reading(start=300, max_size=1280)`.
+
+        Yields:
+            A FrameResult for every frame that is read, those before the first reference included (with no objects,
+            unless it goes both ways).
+
+        Raises:
+            VosError: bad input. What does not depend on later frames is checked before the first result; that a source
+                of unknown length ended before a reference is told after the last.
+        """
+        yield from _tracked(lambda: self, source, references, both_ways, reading)
+
     def run(
         self, frames: Iterable[Frame], plan: ReferencePlan, video: VideoPass | None = None
     ) -> Generator[FrameResult, None, None]:
-        """Track the plan's references through frames of one size, in the order in which they come.
+        """Track the plan's references through frames of one size, forwards, in the order in which they come.
+
+        This is the loop alone, for callers who read frames themselves; `track` does all that a plan and a reading ask.
 
         A result comes as soon as its frame and the pass's `latency` frames after it are read. Reading and encoding run
         ahead in threads of their own, and so does what the tracker can do ahead where a GPU encodes; elsewhere that
@@ -140,7 +200,7 @@ class VideoTracker:
             SourceError: `frames` cannot be read on, or one is too large for the tracker.
             DeviceError: out of memory, or torch is told to compute in another way by the caller.
             TrackerError: the tracker does not do what trackers promise.
-            ReferenceInputError: clicks or a box that SAM makes nothing of.
+            ReferenceInputError: clicks or a box that SAM makes nothing of; the plan is for frames of another size.
         """
         check_surroundings()
         silence()  # what the models have imported may have changed that
@@ -185,6 +245,9 @@ def _wanted(
     entries, known = frozenset(plan.frames), bool(video.ids)
     with closing(prefetch(frames, _PREFETCH)) as read:
         for frame, upcoming in with_following(read, video.latency):
+            if frame.size != plan.frame_size:
+                found, expected = (f"{w}x{h}" for h, w in (frame.size, plan.frame_size))
+                raise ReferenceInputError(f"frame {frame.index} is {found}, and the references are for {expected}")
             known = known or frame.index in entries
             yield _Wanted(frame, upcoming, known and keyframes.due(frame, plan.at(frame.index)))
 

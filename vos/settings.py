@@ -110,8 +110,9 @@ class TrackerSettings(BaseModel):
                 raise SettingsError(
                     f"unknown setting 'tracker.{key}'; valid in tracker: {_listed(['name', *known_trackers()])}"
                 )
-            given = {} if read[key] is None else read[key]
-            read[key] = _validated(tracker_class(key).Settings, given, f"tracker.{key}")
+            given, options = {} if read[key] is None else read[key], tracker_class(key).Settings
+            _check_known(options, given, f"tracker.{key}")
+            read[key] = _validated(options, given, f"tracker.{key}")
         return read
 
     def __eq__(self, other: object) -> bool:
@@ -350,6 +351,18 @@ def _validated(model: type[BaseModel], tree: Any, prefix: str) -> Any:
         return model.model_validate(tree)
     except ValidationError as error:
         raise SettingsError(_explain(model, error, prefix)) from error
+
+
+def _check_known(options: type[BaseModel], given: Any, prefix: str) -> None:
+    """SettingsError for a setting that a tracker does not have, which pydantic passes over unless it is told not to."""
+    if not isinstance(given, Mapping) or options.model_config.get("extra") == "allow":
+        return
+    known = {name for key, field in options.model_fields.items() for name in (key, field.alias)}
+    for name in given:
+        if name not in known:
+            raise SettingsError(
+                f"unknown setting '{prefix}.{name}'; valid in {prefix}: {_listed(options.model_fields)}"
+            )
 
 
 def _explain(model: type[BaseModel], error: ValidationError, prefix: str) -> str:

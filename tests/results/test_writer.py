@@ -555,3 +555,16 @@ def test_nothing_is_written_after_the_end(tmp_path: Path, source: Source) -> Non
         with pytest.raises(ValueError, match="the results are closed"):
             writer.write(second)
     assert [p.name for p in (tmp_path / "masks").iterdir()] == ["00000.png"]
+
+
+def test_results_come_in_order_each_once_and_of_the_clips_size(tmp_path: Path) -> None:
+    with ResultWriter(tmp_path / "out", Run(CLIP, ids=IDS), save="masks") as writer:
+        first, second = results(2)
+        writer.write(second)
+        for other in (first, second):
+            with pytest.raises(ValueError, match=r"in order, each once: frame \d came after frame 1"):
+                writer.write(other)
+        small = Frame(2, np.zeros((2, 3, 3), np.uint8))
+        with pytest.raises(ValueError, match="frame 2 is 3x2, and the clip is"):
+            writer.write(FrameResult(small, np.zeros((2, 3), np.uint8), ()))
+    assert [path.name for path in sorted((tmp_path / "out" / "masks").iterdir())] == ["00001.png"]

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from vos.cli.console import FrameProgress, duration, printable, stdout
-from vos.references import Click, MaskReference, Reference, ReferencePlan, describe
+from vos.references import Click, MaskReference, ReferencePlan, describe
+from vos.references.types import coordinate_text
 from vos.results import Labels, Span, Summary
 from vos.types import FrameResult
 
@@ -31,7 +32,7 @@ def understood(plan: ReferencePlan) -> list[str]:
         if isinstance(reference, MaskReference):
             lines.append(f"{reference.source}{at}: {describe(reference.mask)}")
         elif isinstance(reference, Click):
-            where = f"{_number(reference.x)},{_number(reference.y)}"
+            where = f"{coordinate_text(reference.x)},{coordinate_text(reference.y)}"
             lines.append(f"click {where}{at}: {'' if reference.positive else 'not '}object {reference.id}")
         else:
             lines.append(f"{reference.source}{at}: object {reference.id}")
@@ -48,24 +49,6 @@ def pointed_at(plan: ReferencePlan, result: FrameResult) -> list[str]:
         what = describe(mask) if object_id in given else nothing
         lines.append(f"frame {result.frame.index}: {what}")
     return lines
-
-
-def as_option(reference: Reference) -> str:
-    """A reference as the option that gives it, for the record."""
-    if isinstance(reference, MaskReference):
-        # The mask of a single object may have been given an id of its own.
-        own = f":{reference.ids[0]}" if len(reference.ids) == 1 else ""
-        return f"--ref {reference.frame}:{reference.source}{own}"
-    if isinstance(reference, Click):
-        sign = "" if reference.positive else "-"
-        return f"--click {sign}{reference.frame}:{_number(reference.x)},{_number(reference.y)}:{reference.id}"
-    corners = ",".join(map(_number, (reference.x0, reference.y0, reference.x1, reference.y1)))
-    return f"--box {reference.frame}:{corners}:{reference.id}"
-
-
-def _number(value: float) -> str:
-    """All of its digits, and no exponent, which options do not take."""
-    return np.format_float_positional(value, trim="-")
 
 
 def called(labels: Labels, ids: Sequence[int]) -> list[str]:

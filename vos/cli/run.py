@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -16,17 +15,16 @@ import typer
 from vos.backwards import Backwards, reopening
 from vos.cli.console import FrameProgress, duration, stderr
 from vos.cli.reading import Watch, notes
-from vos.cli.report import as_option, called, ended, frames, pointed_at, system_error, tell, understood, valid
-from vos.cli.session import Session, versions
+from vos.cli.report import called, ended, frames, pointed_at, system_error, tell, understood, valid
+from vos.cli.session import Session
 from vos.cli.stopping import STOPPED, Stopped
 from vos.errors import OutputError, ResumeError, VosError, one_line
 from vos.installed import is_resumable
-from vos.references import MaskReference, Reference, ReferencePlan, placed
+from vos.references import Reference, ReferencePlan, placed
 from vos.results import DEFAULT_KINDS, Kept, Labels, ResultWriter, Run, is_finished
 from vos.results.finished import check_finished
 from vos.results.labels import UNNAMED
 from vos.results.lock import alone
-from vos.results.track import as_record
 from vos.types import Frame, FrameResult
 from vos.video import Reading, Source, count_packets, open_source
 from vos.video.reading import EVERYTHING
@@ -76,20 +74,9 @@ def run(source: str, wanted: list[Reference], session: Session, out: Path, wishe
         wanted = placed(wanted, opened)
         count = _known_frames(opened, wanted, wishes.max_frames)
         plan = ReferencePlan.build(wanted, frame_size=opened.size, frame_count=count, both_ways=wishes.both_ways)
-        again = reopening(source, opened) if wishes.both_ways else None
-        asked = [as_option(reference) for reference in plan.references]
-        about = Run(
-            opened,
-            ids=plan.ids,
-            labels=wishes.labels,
-            first_number=wishes.first_number,
-            settings=session.record,
-            versions=versions(),
-            references=asked,
-            reading=as_record(None if opened.origin is None else source, opened.reading),
-            both_ways=wishes.both_ways,
-        )
-        job = _job(opened, plan, asked, session, wishes)
+        again = reopening(opened) if wishes.both_ways else None
+        about = Run.of(opened, plan, settings=session.record, labels=wishes.labels, first_number=wishes.first_number)
+        job = _job(opened, about, session, wishes)
         if wishes.resume and job is None:
             what = "this source" if opened.origin is None else f"tracker {session.settings.tracker.name}"
             raise OutputError(f"{out}: a run of {what} cannot be resumed; leave out --resume")
@@ -260,25 +247,22 @@ def _known_frames(source: Source, wanted: list[Reference], max_frames: int | Non
     return count if max_frames is None or count is None else min(count, max_frames)
 
 
-def _job(
-    opened: Source, plan: ReferencePlan, asked: Sequence[str], session: Session, wishes: Wishes
-) -> dict[str, Any] | None:
+def _job(opened: Source, about: Run, session: Session, wishes: Wishes) -> dict[str, Any] | None:
     """All that the results depend on, which an interrupted run must have in common; None if it cannot be resumed."""
     import torch
 
     if opened.origin is None or not is_resumable(session.settings.tracker.parts):
         return None
     height, width = opened.size
-    masks = [r.mask for r in plan.references if isinstance(r, MaskReference)]
     return {
         "source": {"name": opened.name, "width": width, "height": height, "rate": str(opened.rate)},
-        "frames": as_record(None, opened.reading)["reading"],
-        "references": list(asked),
-        "reference masks": [zlib.crc32(mask.tobytes()) for mask in masks],
-        "settings": session.record,
+        "frames": opened.reading.record,
+        "references": list(about.references),
+        "reference masks": list(about.reference_prints),
+        "settings": about.settings,
         "--save": list(wishes.save),
-        "--both-ways": wishes.both_ways,
-        "--start-number": wishes.first_number,
-        "versions": versions(),
+        "--both-ways": about.both_ways,
+        "--start-number": about.first_number,
+        "versions": about.versions,
         "threads": torch.get_num_threads(),
     }

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import platform
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +14,6 @@ if TYPE_CHECKING:
     import torch
 
     from vos.pipeline import VideoTracker
-
-_VERSIONS = ("persam-vos", "torch", "timm", "segment-anything", "av", "numpy", "pillow")
 
 
 class Session:
@@ -50,30 +46,14 @@ class Session:
     @property
     def record(self) -> dict[str, Any]:
         """Every setting, as plain data; device and precision as they are here."""
-        from vos.device import resolve_precision
+        from vos.device import settings_record
 
-        return {
-            "preset": self.preset,
-            **self.settings.model_dump(mode="json"),
-            "device": str(self.device),
-            "precision": resolve_precision(self.settings.precision, self.device),
-        }
+        return {"preset": self.preset, **settings_record(self.settings, self.device)}
 
     def describe(self) -> str:
         """One line for people."""
         settings = self.settings
         return f"{self.preset}: {settings.model}, tracker {settings.tracker.name}, on {_device_name(self.device)}"
-
-
-def versions() -> dict[str, str]:
-    """Of this package and of those that decide the numbers."""
-    import cv2  # there are several distributions of it
-
-    return {
-        "python": platform.python_version(),
-        **{name: version(name) for name in _VERSIONS},
-        "opencv": cv2.__version__,
-    }
 
 
 def _fetch_with_bar(name: str) -> Path:

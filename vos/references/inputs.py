@@ -12,6 +12,7 @@ from PIL import Image
 from vos.errors import ReferenceInputError
 from vos.paths import expanded
 from vos.references.masks import UnderstoodMask, read_mask, understand, understand_image
+from vos.references.plan import ReferencePlan
 from vos.references.types import BoxPrompt, Click, MaskReference, Reference
 
 if TYPE_CHECKING:
@@ -66,6 +67,22 @@ def placed(wanted: Sequence[Reference], source: Source) -> list[Reference]:
                 f"{source.reading.span}, the first is {first}"
             )
     return references
+
+
+def plan_for(source: Source, references: object, *, both_ways: bool = False) -> ReferencePlan:
+    """What to track through an open source.
+
+    Args:
+        source: what is read.
+        references: as for `as_references`; what is for frame 0, or for none, is for the first frame that is read.
+        both_ways: objects will be tracked both ways.
+
+    Raises:
+        ReferenceInputError: see `as_references` and `ReferencePlan.build`; one is for a frame that is not read.
+    """
+    count = source.frame_bound if source.frame_count_exact else None
+    given = placed(as_references(references), source)
+    return ReferencePlan.build(given, frame_size=source.size, frame_count=count, both_ways=both_ways)
 
 
 def _from_pixels(obj: object) -> MaskReference:

@@ -66,6 +66,13 @@ class MaskReference:
         """The objects' ids, ascending."""
         return object_ids(self.mask)
 
+    @property
+    def option(self) -> str:
+        """As the command line's option that gives it, for the record."""
+        # The mask of a single object may have been given an id of its own.
+        own = f":{self.ids[0]}" if len(self.ids) == 1 else ""
+        return f"--ref {self.frame}:{self.source}{own}"
+
     def __repr__(self) -> str:
         height, width = self.mask.shape
         return f"MaskReference(frame={self.frame}, {width}x{height}, ids={list(self.ids)}, source={self.source!r})"
@@ -104,6 +111,12 @@ class Click:
         frame = f"{self.frame}:" if self.x < 0 else ""
         return f"click {sign}{frame}{self.x:g},{self.y:g}"
 
+    @property
+    def option(self) -> str:
+        """As the command line's option that gives it, for the record."""
+        sign = "" if self.positive else "-"
+        return f"--click {sign}{self.frame}:{coordinate_text(self.x)},{coordinate_text(self.y)}:{self.id}"
+
 
 @dataclass(frozen=True)
 class BoxPrompt:
@@ -139,8 +152,19 @@ class BoxPrompt:
     def source(self) -> str:
         return f"box {self.x0:g},{self.y0:g},{self.x1:g},{self.y1:g}"
 
+    @property
+    def option(self) -> str:
+        """As the command line's option that gives it, for the record."""
+        corners = ",".join(map(coordinate_text, (self.x0, self.y0, self.x1, self.y1)))
+        return f"--box {self.frame}:{corners}:{self.id}"
+
 
 Reference = MaskReference | Click | BoxPrompt
+
+
+def coordinate_text(value: float) -> str:
+    """All of its digits, and no exponent, which options do not take."""
+    return np.format_float_positional(value, trim="-")
 
 
 def _frame(value: object, what: str) -> int:

@@ -15,7 +15,7 @@ from vos.results.labels import Labels
 from vos.results.sinks import Run
 from vos.results.track import TRACK_FILE, dump, head, read_track
 
-_ASKED = ("source", "references", "both_ways", "first_number", "settings")
+_ASKED = ("source", "references", "reference_prints", "both_ways", "first_number", "settings")
 # What a run without a track file leaves beside its results, to be known by.
 _RECORD = ".run.json"
 # Ignored when two finished runs are compared: where they were computed, where the source lay, and how it was counted.

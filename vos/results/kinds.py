@@ -86,7 +86,7 @@ DEFAULT_KINDS = ("masks", "overlay", "json")
 
 def kinds_of(names: Iterable[str]) -> tuple[Kind, ...]:
     """The outputs of these names, each once; SettingsError lists those there are."""
-    names = tuple(dict.fromkeys(names))
+    names = (names,) if isinstance(names, str) else tuple(dict.fromkeys(names))
     unknown = [name for name in names if name not in KINDS]
     if unknown:
         raise SettingsError(f"unknown output {unknown[0]!r}; there are {', '.join(KINDS)}")

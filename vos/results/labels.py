@@ -35,6 +35,10 @@ class Labels:
 
     def __post_init__(self) -> None:
         """Raises SettingsError where a text is no label."""
+        texts = (self.given,) if isinstance(self.given, str) else self.given
+        if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+            raise SettingsError(f"labels are texts such as 'mouse' or 'rat:2', got {self.given!r}")
+        object.__setattr__(self, "given", tuple(texts))
         self._parsed  # noqa: B018
 
     @cached_property

@@ -20,9 +20,10 @@ from vos.palette import ids_of, palette_of, tells_apart, values_in
 from vos.results.kinds import KINDS
 from vos.results.labels import Labels
 from vos.results.record import print_of
-from vos.results.track import not_a_track, read_track, reading_of_record
+from vos.results.track import not_a_track, read_track
 from vos.soft import FULL
 from vos.types import OPAQUE, Box, Frame, FrameResult, ObjectResult, State
+from vos.video.reading import Reading
 
 _UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 _MAX_SIDE = 65_536
@@ -76,7 +77,7 @@ class SavedResults:
                 pixel_aspect=Fraction(about.get("pixel_aspect", 1)),
             )
             self.given: str | None = about.get("given")
-            self.reading = reading_of_record(about.get("reading", {}))
+            self.reading = Reading.restored(about.get("reading", {}))
             self.labels = Labels(tuple(map(str, track.get("labels", ()))))
             self.first_number: str | None = track.get("first_number")
             self._number = None if self.first_number is None else int(self.first_number)

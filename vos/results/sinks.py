@@ -7,17 +7,26 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from io import BytesIO
+from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+from zlib import crc32
 
 import numpy as np
 from PIL import Image
 
 from vos.palette import davis_palette
+from vos.paths import expanded
+from vos.references import MaskReference
 from vos.results.files import PartFile, Reserve
 from vos.results.labels import UNNAMED, Labels
 from vos.results.summary import Summary
 from vos.types import Frame, FrameResult
+from vos.versions import versions
+
+if TYPE_CHECKING:
+    from vos.references import ReferencePlan
+    from vos.video import Source
 
 
 class Sink(Protocol):
@@ -75,6 +84,7 @@ class Run:
         first_number: of the first image of a sequence, which then has no gaps, as text with the zeros that pad it:
             "1001"; None numbers images as the masks are, by their frames.
         settings, versions, references: kept in track.json.
+        reference_prints: checksums of the masks among the references, kept there too.
         reading: how the source can be opened again, kept in track.json with the source's facts.
         both_ways: objects are tracked backwards too, from where they enter; kept in track.json.
         labels: what the objects are called.
@@ -86,9 +96,42 @@ class Run:
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, Any] = field(default_factory=dict)
     references: Sequence[str] = ()
+    reference_prints: Sequence[int] = ()
     reading: Mapping[str, Any] = field(default_factory=dict)
     both_ways: bool = False
     labels: Labels = UNNAMED
+
+    @classmethod
+    def of(
+        cls,
+        source: Source,
+        plan: ReferencePlan,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        labels: Labels = UNNAMED,
+        first_number: str | None = None,
+    ) -> Run:
+        """Of a plan through an open source, with all that is kept of it.
+
+        Args:
+            settings: as `vos.VideoTracker.record` tells them.
+        """
+        given = None if source.origin is None or not isinstance(source.given, str | PathLike) else source.given
+        return cls(
+            source,
+            ids=plan.ids,
+            first_number=first_number,
+            settings=settings or {},
+            versions=versions(),
+            references=[reference.option for reference in plan.references],
+            reference_prints=[crc32(r.mask.tobytes()) for r in plan.references if isinstance(r, MaskReference)],
+            reading={
+                **({} if given is None else {"given": str(expanded(given).absolute())}),
+                "reading": source.reading.record,
+            },
+            both_ways=plan.both_ways,
+            labels=labels,
+        )
 
     def number(self, frame: Frame, position: int) -> str:
         """The number in the name of a sequence's image that shows `frame`, result number `position`."""

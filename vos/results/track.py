@@ -14,13 +14,11 @@ from typing import Any
 import numpy as np
 
 from vos.errors import OutputError
-from vos.paths import expanded
 from vos.results.files import Reserve, TextPart
 from vos.results.record import print_of
 from vos.results.sinks import Clip, Run
 from vos.results.summary import Summary
 from vos.types import FrameResult, ObjectResult
-from vos.video.reading import Reading, moment_text, parse_moment, parse_rate
 
 FORMAT, VERSION = "vos-track", 1
 TRACK_FILE = "track.json"
@@ -78,6 +76,7 @@ def head(run: Run) -> dict[str, Any]:
         "version": VERSION,
         "source": {**about(run.clip), **run.reading},
         "references": run.references,
+        "reference_prints": run.reference_prints,
         "labels": run.labels.given,
         "both_ways": run.both_ways,
         "first_number": run.first_number,
@@ -138,33 +137,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Sequence | AbstractSet):
         return [_plain(item) for item in value]
     return str(value)
-
-
-def as_record(source: str | None, reading: Reading) -> dict[str, Any]:
-    """How a source was opened, as plain data for track.json; None for one that cannot be opened again."""
-    return {
-        **({} if source is None else {"given": str(expanded(source).absolute())}),
-        "reading": {
-            "start": moment_text(reading.start),
-            "end": None if reading.end is None else moment_text(reading.end),
-            "every": reading.every,
-            "autorotate": reading.autorotate,
-            "reader": reading.reader,
-            "max_size": reading.max_size,
-            "rate": None if reading.rate is None else str(reading.rate),
-        },
-    }
-
-
-def reading_of_record(record: Mapping[str, Any]) -> Reading:
-    """What `as_record` was given."""
-    values = dict(record)
-    for name in ("start", "end"):
-        if values.get(name) is not None:
-            values[name] = parse_moment(values[name])
-    if values.get("rate") is not None:
-        values["rate"] = parse_rate(values["rate"])
-    return Reading(**values)
 
 
 def read_track(out: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import av.error
 
 from vos.errors import OutputError, one_line
-from vos.paths import put
+from vos.paths import expanded, put
 from vos.results.files import Reserve, check_folder, remove_results, remove_unfinished
 from vos.results.finished import forget_record, remember
 from vos.results.journal import Journal, forget, is_kept
@@ -83,7 +83,7 @@ class ResultWriter:
         self._kinds = kinds_of(save)
         for kind in self._kinds:
             kind.check(run.clip.size)
-        out = Path(out)
+        out = expanded(out)
         self._created = not out.exists()
         self._targets = targets(self._kinds) if conversion else targets()
         advice = "pass --overwrite"
@@ -106,7 +106,7 @@ class ResultWriter:
         self._sinks: list[Sink] = []
         self._journal: Journal | None = None
         self._log = SpanLog()
-        self._frames = 0
+        self._frames, self._latest = 0, -1
         self._span: Span | None = None
         self._failure: Exception | None = None
         self._reported = False
@@ -122,9 +122,16 @@ class ResultWriter:
 
         Raises:
             OutputError: if an earlier result could not be written.
-            ValueError: after `close`.
+            ValueError: after `close`; of a frame that is not later than the last one, or of another size than the clip.
         """
-        self._hand_over(result)
+        self._check_open()
+        index, (height, width), (rows, columns) = result.frame.index, result.frame.size, self._run.clip.size
+        if index <= self._latest:
+            raise ValueError(f"results come in order, each once: frame {index} came after frame {self._latest}")
+        if (height, width) != (rows, columns):
+            raise ValueError(f"frame {index} is {width}x{height}, and the clip is {columns}x{rows}")
+        self._latest = index
+        self._queue.put(result)
 
     def keep(self, state: Mapping[str, Any]) -> None:
         """Make that the run can be resumed after the last result; waits as `write`.
@@ -136,7 +143,8 @@ class ResultWriter:
             OutputError: if an earlier result could not be written.
         """
         if self._job is not None:
-            self._hand_over(_State(state))
+            self._check_open()
+            self._queue.put(_State(state))
 
     def close(self, error: str | None = None) -> Summary:
         """Write what is waiting, finish all outputs and say what they hold; a second call says it again.
@@ -170,13 +178,12 @@ class ResultWriter:
     ) -> None:
         self.close(None if error is None else one_line(error))
 
-    def _hand_over(self, item: FrameResult | _State) -> None:
+    def _check_open(self) -> None:
         if self._ending:
             raise ValueError("the results are closed; nothing more can be written")
         if self._failure is not None:
             self._reported = True
             raise self._failure
-        self._queue.put(item)
 
     def _work(self) -> None:
         """The thread. After a failure it goes on emptying the queue, so that nobody waits for room in it."""

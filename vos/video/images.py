@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -189,16 +189,17 @@ class PagesSource(StillSource):
 
 
 class ArraySource(StillSource):
-    """Any iterable of uint8 (H, W, 3) RGB arrays or Pillow images.
+    """Uint8 (H, W, 3) RGB arrays or Pillow images, as many as `count` says; None if that is not known.
 
     Arrays are copied, since who makes them may use one for all frames, which are read ahead; images become RGB as
     `read_image` makes it, but are not turned. What is iterated over is closed in the end if it has a `close`, as
     generators do.
     """
 
-    def __init__(self, arrays: Iterable[np.ndarray | Image.Image], *, name: str, reading: Reading) -> None:
-        self._arrays = iter(arrays)
-        count = len(arrays) if isinstance(arrays, Sized) else None
+    def __init__(
+        self, arrays: Iterator[np.ndarray | Image.Image], count: int | None, *, name: str, reading: Reading
+    ) -> None:
+        self._arrays = arrays
         super().__init__(name, count=count, reading=reading)
         self.foreign = count is None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from glob import glob, has_magic
 from pathlib import Path
 from typing import TextIO, cast
@@ -47,6 +47,7 @@ def open_source(source: Given, *, reading: Reading = EVERYTHING) -> Source:
         SourceError: if there is nothing there, or nothing in it that can be read as a frame.
     """
     opened = _open(source, reading)
+    opened.given = source
     try:
         opened.first()
     except BaseException:
@@ -60,12 +61,14 @@ def _open(source: Given, reading: Reading) -> Source:
         return _open_path(source, reading)
     if isinstance(source, list | tuple) and source and all(isinstance(item, str | os.PathLike) for item in source):
         return _open_list([expanded(item) for item in source], reading)
-    if isinstance(source, Iterable):
-        frames = cast("Iterable[np.ndarray | Image.Image]", source)
-        return ArraySource(frames, name="frames", reading=reading)
-    raise SourceError(
-        f"a source is a path, a list of paths of images, or an iterable of frames, got {type(source).__name__}"
-    )
+    try:
+        frames = iter(cast("Iterable[np.ndarray | Image.Image]", source))
+    except TypeError:
+        raise SourceError(
+            f"a source is a path, a list of paths of images, or an iterable of frames, got {type(source).__name__}"
+        ) from None
+    count = len(source) if isinstance(source, Sized) else None
+    return ArraySource(frames, count, name="frames", reading=reading)
 
 
 def _open_path(source: str | os.PathLike[str], reading: Reading) -> Source:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor, isfinite
 from numbers import Rational, Real
 from operator import index
+from typing import Any
 
 import numpy as np
 
@@ -123,6 +124,30 @@ class Reading:
             raise SettingsError(f"there is nothing {self.span}; the end must not lie before the start")
         if self.reader not in READERS:
             raise SettingsError(f"unknown reader {self.reader!r}; there are {', '.join(READERS)}")
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "start": moment_text(self.start),
+            "end": None if self.end is None else moment_text(self.end),
+            "every": self.every,
+            "autorotate": self.autorotate,
+            "reader": self.reader,
+            "max_size": self.max_size,
+            "rate": None if self.rate is None else str(self.rate),
+        }
+
+    @classmethod
+    def restored(cls, record: Mapping[str, Any]) -> Reading:
+        """From a `record`."""
+        values = dict(record)
+        for name in ("start", "end"):
+            if values.get(name) is not None:
+                values[name] = parse_moment(values[name])
+        if values.get("rate") is not None:
+            values["rate"] = parse_rate(values["rate"])
+        return cls(**values)
 
     @property
     def needs_clock(self) -> bool:

@@ -6,10 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vos.errors import SourceError
 from vos.types import Frame
@@ -46,6 +45,7 @@ class Source(ABC):
             frame's length. None without a clock.
         pixel_aspect: how wide a pixel is to be shown over how high; 1 but for some videos.
         origin: the file or folder that is read; None where it cannot be read again (arrays, standard input, a camera).
+        given: what `open_source` was given; None for a source that was made in another way.
         reading: which frames come, and how.
         live: counts what a source that does not wait leaves out; None for all others.
         clocked: frames have times of their own, so that none can be given to them.
@@ -56,6 +56,7 @@ class Source(ABC):
     clocked = True
     foreign = False
     pixel_aspect = Fraction(1)
+    given: Any = None
 
     def __init__(
         self,
@@ -90,6 +91,7 @@ class Source(ABC):
         self._first: Frame | None = None
         self._started = False
         self._closed = False
+        self._ended = False
 
     @abstractmethod
     def _read(self) -> Generator[Pending, None, None]:
@@ -110,8 +112,10 @@ class Source(ABC):
         return self.first().size
 
     def first(self) -> Frame:
-        """The first frame, which iteration will still yield. SourceError if there is none."""
+        """The first frame, which iteration will still yield. SourceError if there is none, or none any more."""
         if self._first is None:
+            if self._closed:
+                raise self._gone()
             self._first = next(self._frames, None)
             if self._first is None:
                 raise SourceError(f"{self.name}: {self._why_empty()}")
@@ -121,13 +125,24 @@ class Source(ABC):
         """Iterate over all frames, once.
 
         Raises:
-            SourceError: when read a second time; when a frame has another size than the first; after the last frame
-                that could be read, when the source is damaged.
+            SourceError: when read a second time, or closed before its end; when a frame has another size than the
+                first; after the last frame that could be read, when the source is damaged.
         """
         if self._started:
             raise SourceError(f"{self.name}: it has been read already; open it again to read it again")
         self._started = True
-        return Frames(self, chain([self.first()], self._frames))
+        return Frames(self, self._all(self.first()))
+
+    def _all(self, first: Frame) -> Iterator[Frame]:
+        if self._closed:
+            raise self._gone()
+        yield first
+        yield from self._frames
+        if self._closed and not self._ended:
+            raise self._gone()
+
+    def _gone(self) -> SourceError:
+        return SourceError(f"{self.name}: it was closed before all of it was read; keep it open as long as it is read")
 
     def close(self) -> None:
         """Free the file and the decoder; a second call does nothing.
@@ -184,6 +199,7 @@ class Source(ABC):
                             "all frames must have one size"
                         )
                     yield frame
+                self._ended = True
                 self._check_read()
         finally:
             self._release()
