@@ -16,7 +16,7 @@ from PIL import Image
 from tests.video.clips import encode, numbered
 from vos.errors import SourceError, VosError
 from vos.video import count_packets, open_source
-from vos.video.images import read_image
+from vos.video.pixels import read_image
 
 COUNT = 24
 SEEDS = 10

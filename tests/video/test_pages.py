@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -102,3 +103,78 @@ def test_a_picture_beside_an_animation_is_no_frame(tmp_path: Path) -> None:
     with open_source(tmp_path / "moving.png") as source:
         assert source.frame_count == 3
         assert [(frame.index, number_of(frame.image)) for frame in source] == [(0, 1), (1, 2), (2, 3)]
+
+
+def test_pages_that_a_stack_has_lost_are_missed(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    first, *others = (Image.fromarray(image) for image in numbered(8))
+    first.save(tmp_path / "whole.tif", save_all=True, append_images=others)
+    data = (tmp_path / "whole.tif").read_bytes()
+    for share in (0.3, 0.5, 0.7, 0.9):
+        path = tmp_path / f"{share}.tif"
+        path.write_bytes(data[: int(share * len(data))])
+        seen = []
+        with open_source(path) as source, pytest.raises(SourceError, match=r"damaged after picture|cannot be read"):
+            seen.extend(number_of(frame.image) for frame in source)
+        assert seen == list(range(int(8 * share)))
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(("odd", "found"), [((3,), 3), ((5,), 5), ((1, 2, 3, 4, 5), None)])
+def test_pages_of_other_sizes(tmp_path: Path, odd: tuple[int, ...], found: int | None) -> None:
+    """One among many is an error; a picture in several resolutions is one frame, and that is said."""
+    first, *others = (
+        Image.fromarray(image if k not in odd else image[: 30 - k]) for k, image in enumerate(numbered(6))
+    )
+    first.save(tmp_path / "stack.tif", save_all=True, append_images=others)
+    with open_source(tmp_path / "stack.tif") as source:
+        if found is None:
+            assert "the first of 6 pages, which differ in size" in source.describe()
+            assert len(list(source)) == 1
+        else:
+            with pytest.raises(SourceError, match=f"frame {found} .* all frames must have one size"):
+                list(source)
+
+
+def test_reduced_copies_are_no_pages(tmp_path: Path) -> None:
+    first, second = (Image.fromarray(image) for image in numbered(2))
+    copy = second.resize((10, 10))
+    copy.encoderinfo = {"tiffinfo": {254: 1}}
+    first.save(tmp_path / "stack.tif", save_all=True, append_images=[second, copy])
+    with open_source(tmp_path / "stack.tif") as source:
+        assert [number_of(frame.image) for frame in source] == [0, 1]
+
+
+@pytest.mark.parametrize("kind", ["png", "tif", "stack"])
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize(("bits", "largest"), [(12, 4000), (16, 65_000)])
+def test_colours_of_sixteen_bits(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], kind: str, channels: int, bits: int, largest: int
+) -> None:
+    ramp = np.linspace(0, largest, 8 * 10 * 3).reshape(8, 10, 3).astype(np.uint16)
+    stored = np.dstack([ramp[:, :, ::-1], np.full((8, 10, channels - 3), 65535, np.uint16)])
+    if kind == "stack":
+        cv2.imwritemulti(str(tmp_path / "stack.tif"), [stored[::-1], stored])
+    else:
+        cv2.imwrite(str(tmp_path / f"image.{kind}"), stored)
+    with open_source(next(tmp_path.iterdir())) as source:
+        last = list(source)[-1].image
+        assert ("12 of 16 bits" in source.describe()) == (bits == 12)
+    np.testing.assert_allclose(last, 255 / (2**bits - 1) * ramp, atol=0.5)
+    assert capfd.readouterr().err == ""
+
+
+def test_numbers_without_a_defined_range_are_refused(tmp_path: Path) -> None:
+    for name, numbers in {
+        "large": np.array([[0, 70_000]], np.int32),
+        "signed": np.array([[-5, 300]], np.int32),
+    }.items():
+        Image.fromarray(numbers).save(tmp_path / f"{name}.tif")
+        with pytest.raises(SourceError, match=r"whole numbers from -?\d+ to \d+ have no defined range; save it as 8"):
+            open_source(tmp_path / f"{name}.tif")
+
+
+def test_where_zero_is_white(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0, 13_107, 65_535]], np.uint16))
+    image.save(tmp_path / "white.tif", tiffinfo={262: 0})
+    with open_source(tmp_path / "white.tif") as source:
+        assert source.first().image[0, :, 0].tolist() == [255, 204, 0]

@@ -339,9 +339,11 @@ class StampReader:
             stamp = pts * self._unit
             if self._origin is None:
                 self._origin = stamp - time
-            since = self._unrounded(stamp - self._origin)
-            if self._last is None or since > self._last:
-                time = since
+            since = stamp - self._origin
+            for stated in (self._unrounded(since), since):  # as it is where the rate does not hold after all
+                if self._last is None or stated > self._last:
+                    time = stated
+                    break
         if self._last is not None:
             self.longest_step = max(self.longest_step, time - self._last)
         self._last = time

@@ -3,87 +3,25 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from vos.errors import SourceError
+from vos.video.pixels import bits, largest, read_image, readable, rgb, white_of
 from vos.video.reading import RATE_IF_UNCLOCKED, Pending, Reading
 from vos.video.source import Source
 
-# Pillow's formats that may hold several pictures which are frames.
-_SEVERAL = frozenset({"PNG", "TIFF", "WEBP"})
-# 16 bits often hold what a camera has measured in fewer: the narrowest range is taken that holds the numbers of so many
-# of a sequence's pictures.
-_NARROWER, _SAMPLED = {255: 8, 1023: 10, 4095: 12, 16383: 14}, 16
-_WHITE = 65535  # of all 16 bits
-
-
-def read_image(path: Path, *, upright: bool = True, white: int = _WHITE) -> np.ndarray:
-    """Read one image file as uint8 (H, W, 3) RGB.
-
-    16-bit values are scaled by 255 / `white`, alpha is dropped, and `upright` applies the EXIF orientation.
-
-    Raises:
-        SourceError: if the file is not an image, is damaged, or holds floating-point values.
-    """
-    with _readable(f"{path}"), Image.open(path) as opened:
-        return _rgb(ImageOps.exif_transpose(opened) if upright else opened, f"{path}", white)
-
-
-@contextmanager
-def _readable(name: str) -> Iterator[None]:
-    """SourceError for whatever Pillow's readers raise."""
-    try:
-        yield
-    except SourceError:
-        raise
-    except Exception as error:  # whatever their libraries do
-        lines = str(error).splitlines() or [type(error).__name__]
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else lines[0]
-        raise SourceError(f"{name}: cannot be read as an image: {reason}") from error
-
-
-def _rgb(image: Image.Image, name: str, white: int = _WHITE) -> np.ndarray:
-    if image.mode == "F":
-        raise SourceError(f"{name}: images of floating-point values have no defined range; save it as 8 or 16 bit")
-    if _is_wide(image):
-        wide = np.asarray(image).astype(np.int64).clip(0, white)
-        grey = ((wide * 255 + white // 2) // white).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    return np.array(image.convert("RGB"))
-
-
-def _is_wide(image: Image.Image) -> bool:
-    """Whether its numbers have 16 bits, or more of which 16 count."""
-    return image.mode.startswith("I")
-
-
-def _largest(image: Image.Image) -> int:
-    """Its largest number, of 16 bits; that of white where it has no more than 8."""
-    return int(np.asarray(image).max(initial=0)) if _is_wide(image) else _WHITE
-
-
-def _white_of(count: int, largest: Callable[[int], int]) -> int:
-    """What is white in a sequence of `count` pictures, of some of which `largest` tells the largest number."""
-    found = 0
-    for index in np.linspace(0, count - 1, min(count, _SAMPLED)).round().astype(int).tolist():
-        # A picture that cannot be read says so when its turn comes.
-        with suppress(SourceError):
-            found = max(found, largest(index))
-        if found > max(_NARROWER):
-            break
-    # Pictures that are all black say nothing.
-    return next((white for white in _NARROWER if 0 < found <= white), _WHITE)
-
-
-def _bits(white: int) -> list[str]:
-    """What to say of a sequence: nothing where it has all 16 bits, or 8 from the outset."""
-    return [f"{_NARROWER[white]} of 16 bits"] if white in _NARROWER else []
+# Pillow's formats besides TIFF that may hold several pictures which are frames.
+_SEVERAL = frozenset({"PNG", "WEBP"})
+# A tag of TIFF's pages, and the bit in it that says that one is a smaller copy of another.
+_SUBFILE, _REDUCED = 254, 1
 
 
 class StillSource(Source):
@@ -115,15 +53,16 @@ class ImageSource(StillSource):
         super().__init__(name, count=len(paths), origin=origin, reading=reading)
 
     def _read(self) -> Generator[Pending, None, None]:
-        white = _white_of(len(self._paths), self._largest)
-        self._traits += _bits(white)
+        white = white_of(len(self._paths), self._largest)
+        self._traits += bits(white)
         for index, (path, name) in enumerate(zip(self._paths, self._names, strict=True)):
             image = partial(read_image, path, upright=self.reading.autorotate, white=white)
             yield self._pending(index, image, name)
 
     def _largest(self, index: int) -> int:
-        with _readable(f"{self._paths[index]}"), Image.open(self._paths[index]) as opened:
-            return _largest(opened)
+        path = self._paths[index]
+        with readable(f"{path}"), Image.open(path) as opened:
+            return largest(opened, f"{path}", path)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -137,55 +76,92 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def count_pages(path: Path) -> int:
-    """How many pictures of one size an image file holds: pages of a TIFF, frames of an animated PNG or WebP.
+@dataclass(frozen=True)
+class Pages:
+    """The pictures of one image file that are frames.
 
-    1 for all other files: what a photograph holds besides itself are previews, and what cannot be read says so later.
+    Attributes:
+        numbers: of these among all that it holds.
+        trait: what to say of them; empty where there is nothing to say.
+        problem: why there may be more, in one line; empty where there are not.
+    """
+
+    numbers: tuple[int, ...] = (0,)
+    trait: str = ""
+    problem: str = ""
+
+
+def pages_of(path: Path) -> Pages:
+    """Pages of a TIFF, frames of an animated PNG or WebP; of all other files one.
+
+    What a photograph holds besides itself are previews, and so are pages that a TIFF calls reduced; of pages which are
+    all of other sizes than the first (a picture in several resolutions) it is the first alone. A file that cannot be
+    read at all says so later.
     """
     try:
         with Image.open(path) as opened:
-            count = getattr(opened, "n_frames", 1) if opened.format in _SEVERAL else 1
-            size = opened.size
             if opened.format == "TIFF":
-                for page in range(1, count):
-                    opened.seek(page)
-                    if opened.size != size:
-                        return 1
-            return int(count) - _first_page(opened)
+                return _tiff_pages(opened)
+            if opened.format not in _SEVERAL:
+                return Pages()
+            # An animated PNG may begin with a picture for programs that show one alone, which is no frame.
+            first = int(getattr(opened, "default_image", False))
+            return Pages(tuple(range(first, getattr(opened, "n_frames", 1))))
     except Exception:  # Pillow's readers raise whatever their libraries do.
-        return 1
+        return Pages()
 
 
-def _first_page(opened: Image.Image) -> int:
-    """An animated PNG may begin with a picture for programs that show one alone, which is no frame."""
-    return int(getattr(opened, "default_image", False))
+def _tiff_pages(opened: Image.Image) -> Pages:
+    sizes, problem = {0: opened.size}, ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is damaged; it is said as a problem
+        for number in count(1):
+            try:
+                opened.seek(number)
+                if not opened.tag_v2.get(_SUBFILE, 0) & _REDUCED:  # type: ignore[attr-defined]
+                    sizes[number] = opened.size
+            except EOFError:
+                break
+            except Exception as error:
+                problem = f"damaged after picture {number - 1}: {' '.join(str(error).split()) or type(error).__name__}"
+                break
+    same = tuple(number for number, size in sizes.items() if size == sizes[0])
+    if len(same) == 1 < len(sizes):
+        return Pages((0,), f"the first of {len(sizes)} pages, which differ in size", problem)
+    return Pages(tuple(sizes), "", problem)
 
 
 class PagesSource(StillSource):
-    """The pictures in one image file; see `count_pages`."""
+    """The pictures in one image file."""
 
-    def __init__(self, path: Path, count: int, *, reading: Reading) -> None:
-        self._path, self._count = path, count
-        super().__init__(path.name, count=count, origin=path, reading=reading)
+    def __init__(self, path: Path, pages: Pages, *, reading: Reading) -> None:
+        self._path, self._pages = path, pages
+        super().__init__(path.name, count=len(pages.numbers), origin=path, reading=reading)
+        self.frame_count_exact = not pages.problem
+        if pages.trait:
+            self._traits.append(pages.trait)
 
     def _read(self) -> Generator[Pending, None, None]:
         with Image.open(self._path) as opened:
-            first = _first_page(opened)
-            white = _white_of(self._count, lambda index: self._largest(opened, first + index))
-            self._traits += _bits(white)
-            for index in range(self._count):
-                yield self._pending(index, partial(self._page, opened, first + index, white), str(index))
+            numbers = self._pages.numbers
+            white = white_of(len(numbers), lambda index: self._largest(opened, numbers[index]))
+            self._traits += bits(white)
+            for index, number in enumerate(numbers):
+                yield self._pending(index, partial(self._page, opened, number, white), str(index))
+        if self._pages.problem:
+            raise SourceError(f"{self._path}: {self._pages.problem}")
 
     def _largest(self, opened: Image.Image, page: int) -> int:
-        with _readable(f"{self._path}: picture {page}"):
+        name = f"{self._path}: picture {page}"
+        with readable(name):
             opened.seek(page)
-            return _largest(opened)
+            return largest(opened, name, self._path)
 
     def _page(self, opened: Image.Image, page: int, white: int) -> np.ndarray:
         name = f"{self._path}: picture {page}"
-        with _readable(name):
+        with readable(name):
             opened.seek(page)
-            return _rgb(ImageOps.exif_transpose(opened) if self.reading.autorotate else opened, name, white)
+            return rgb(opened, name, self._path, upright=self.reading.autorotate, white=white)
 
 
 class ArraySource(StillSource):
@@ -208,7 +184,7 @@ class ArraySource(StillSource):
             yield self._pending(index, partial(self._checked, index, item), str(index))
 
     def _checked(self, index: int, item: object) -> np.ndarray:
-        array = _rgb(item, f"{self.name}: frame {index}") if isinstance(item, Image.Image) else item
+        array = rgb(item, f"{self.name}: frame {index}") if isinstance(item, Image.Image) else item
         if not isinstance(array, np.ndarray):
             raise SourceError(
                 f"{self.name}: frame {index} has the type {type(array).__name__}; frames must be NumPy arrays, "

@@ -17,7 +17,7 @@ from vos.errors import SourceError
 from vos.paths import IMAGE_SUFFIXES, expanded, is_image_name, natural_key
 from vos.video.container import VideoSource
 from vos.video.decord_reader import DecordSource
-from vos.video.images import ArraySource, ImageSource, PagesSource, count_pages
+from vos.video.images import ArraySource, ImageSource, Pages, PagesSource, pages_of
 from vos.video.live import LiveSource
 from vos.video.opening import STDIN, open_camera, open_file, open_pipe
 from vos.video.reading import EVERYTHING, Reading
@@ -153,9 +153,9 @@ def _open_file(path: Path, reading: Reading) -> Source:
     if path.stat().st_size == 0:
         raise SourceError(f"{path}: the file is empty (0 bytes)")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        count = count_pages(path)
-        if count > 1:
-            return PagesSource(path, count, reading=reading)
+        pages = pages_of(path)
+        if pages != Pages():
+            return PagesSource(path, pages, reading=reading)
         return ImageSource([path], name=path.name, origin=path, reading=reading)
     if reading.reader == "decord":
         if not reading.autorotate:

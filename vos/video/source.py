@@ -175,7 +175,9 @@ class Source(ABC):
     def describe(self) -> str:
         """One line for people: 'clip.mp4: 854x480, 24 fps, about 82 frames'."""
         height, width = self.size
-        parts = [f"{width}x{height}", f"{float(self.rate):.5g} fps"]
+        parts = [f"{width}x{height}"]
+        if self.time_base is not None:
+            parts.append(f"{float(self.rate):.5g} fps")
         if self.frame_count is not None:
             about = "" if self.frame_count_exact else "about "
             parts.append(f"{about}{self.frame_count} frame{'' if self.frame_count == 1 else 's'}")
