@@ -128,40 +128,52 @@ def test_any_mask_in_any_frame_can_be_painted(data: st.DataObject) -> None:
 def test_chips_stay_inside_the_frame(corner: tuple[int, int]) -> None:
     painter = OverlayPainter((240, 320))
     item = result_of(index_map := square((240, 320), (200, *corner, 20))).objects[0]
-    place = painter._place(index_map, item, (15, 30), [])
-    assert place is not None
-    top, left, bottom, right = place
-    assert 0 <= top < bottom <= 240
-    assert 0 <= left < right <= 320
-    assert (bottom - top, right - left) == (15, 30)
+    for top, left, bottom, right in painter._places(index_map, item, (15, 30)):
+        assert 0 <= top < bottom <= 240
+        assert 0 <= left < right <= 320
+        assert (bottom - top, right - left) == (15, 30)
+
+
+def chips_of(index_map: np.ndarray, labels: Labels) -> list[tuple[int, int, int, int]]:
+    """Where chips are: (top, left, bottom, right) of each, in the order of the objects."""
+    found = []
+
+    class Painter(OverlayPainter):
+        @staticmethod
+        def _hidden(place, index_map, item, drawn, taken):  # type: ignore[no-untyped-def]
+            found[:] = taken
+            return OverlayPainter._hidden(place, index_map, item, drawn, taken)
+
+    size = (index_map.shape[0], index_map.shape[1])
+    last = square(size, (255, 0, 0, 1))
+    Painter(size, labels).paint(result_of(np.where(last > 0, last, index_map)))
+    return list(found)
 
 
 def test_chips_avoid_each_other_and_tiny_frames() -> None:
-    index_map = square((240, 320), (1, 100, 100, 20), (2, 100, 122, 20))
-    painter = OverlayPainter((240, 320))
-    one, two = result_of(index_map).objects
-    first = painter._place(index_map, one, (15, 40), [])
-    assert first is not None
-    second = painter._place(index_map, two, (15, 40), [first])
-    assert second is not None
-    assert second[0] >= first[2] or second[1] >= first[3]
-    tiny = square((10, 10), (1, 2, 2, 5))
-    assert OverlayPainter((10, 10))._place(tiny, result_of(tiny).objects[0], (15, 15), []) is None
+    first, second = chips_of(square((240, 320), (1, 100, 100, 20), (2, 100, 122, 20)), Labels())
+    assert not _overlap(first, second)
+    assert not chips_of(square((10, 10), (1, 2, 2, 5)), Labels())
 
 
 def test_labels_are_left_out_where_chips_would_hide_each_other() -> None:
     index_map = square((120, 160), *((k + 1, 50, 8 + 25 * k, 18) for k in range(6)))
-    result = result_of(index_map)
+    for labels in (Labels(), Labels(("white rat",))):
+        assert not any(_overlap(a, b) for a, b in combinations(chips_of(index_map, labels), 2))
 
-    def hidden(labels: Labels) -> int:
-        painter, taken = OverlayPainter((120, 160), labels), []
-        for item in result.objects:
-            places = [painter._place(index_map, item, chip.shape[:2], taken) for chip in painter._chips(item)]
-            free = [place for place in places if not any(_overlap(place, other) for other in taken)]
-            taken.append((free or places[-1:])[0])
-        return sum(_overlap(a, b) for a, b in combinations(taken, 2))
 
-    assert hidden(Labels()) == hidden(Labels(("white rat",))) == 0
+@pytest.mark.parametrize("label", ["", "rat", "a very long name indeed"])
+def test_chips_do_not_hide_small_objects(label: str) -> None:
+    """Twelve in a crowd, each as high as a chip."""
+    rng = np.random.default_rng(3)
+    places = [(int(y), int(x)) for y in range(60, 200, 40) for x in range(60, 260, 60)]
+    index_map = square((240, 320), *((k + 1, y + rng.integers(8), x, 14) for k, (y, x) in enumerate(places)))
+    chips = chips_of(index_map, Labels((label,) if label else ()))
+    assert len(chips) == len(places)
+    for top, left, bottom, right in chips:
+        index_map[top:bottom, left:right] = 0
+    for k in range(len(places)):
+        assert (index_map == k + 1).sum() >= 0.8 * 14**2
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,10 @@ _FONT, _FONT_MIN = 1 / 30, 11
 # Characters of a label that are shown.
 _LABEL = 24
 _NO_CHARACTER = "\uffff"
+# A chip that hides no more than this share of another object is in nobody's way.
+_HIDDEN = 0.1
+
+_Place = tuple[int, int, int, int]  # top, left, bottom, right
 
 
 class OverlayPainter:
@@ -29,9 +33,9 @@ class OverlayPainter:
 
     Masks are tinted with the DAVIS colour of their id and outlined in a brighter one, which a thin dark rim outside
     sets off from a background of the same hue; a chip beside each object holds its id and its label, with a question
-    mark where the state is uncertain. Absent objects are not drawn. Chips stay inside the frame and off each other
-    where there is room; a frame too small for a chip has none. A label is left out where there is no room for it,
-    or the font lacks a character.
+    mark where the state is uncertain. Absent objects are not drawn. Chips stay inside the frame, and off each other and
+    other objects where there is room; a frame too small for a chip has none. A label is left out where there is no room
+    for it, or the font lacks a character.
     """
 
     def __init__(self, size: tuple[int, int], labels: Labels = UNNAMED) -> None:
@@ -81,19 +85,34 @@ class OverlayPainter:
         cv2.drawContours(canvas, contours, -1, colour, self._contour, cv2.LINE_AA)
 
     def _label(self, canvas: np.ndarray, index_map: np.ndarray, drawn: list[ObjectResult]) -> None:
-        taken: list[tuple[int, int, int, int]] = []
+        taken: list[_Place] = []
         for item in drawn:
-            for chip in self._chips(item):
-                place = self._place(index_map, item, chip.shape[:2], taken)
-                if place is not None and not any(_overlap(place, other) for other in taken):
-                    break
-            if place is None:
+            found = [
+                (self._hidden(place, index_map, item, drawn, taken), number, chip, place)
+                for chip in self._chips(item)
+                for number, place in enumerate(self._places(index_map, item, chip.shape[:2]))
+            ]
+            if not found:
                 continue
+            # The first that hides next to nothing, or else that which hides least.
+            good = next((one for one in found if one[0] <= _HIDDEN), None)
+            _, _, chip, place = good or min(found, key=lambda one: one[:2])
             taken.append(place)
             top, left, bottom, right = place
             under = canvas[top:bottom, left:right]
             alpha = chip[:, :, 3:].astype(np.float32) / 255
             under[:] = np.rint(under * (1 - alpha) + chip[:, :, :3] * alpha)
+
+    @staticmethod
+    def _hidden(
+        place: _Place, index_map: np.ndarray, item: ObjectResult, drawn: list[ObjectResult], taken: list[_Place]
+    ) -> float:
+        """How much a chip there would hide: the largest share of another object, half of that of its own, and 1 more on
+        another chip."""
+        top, left, bottom, right = place
+        under = np.bincount(index_map[top:bottom, left:right].ravel(), minlength=256)
+        shares = [under[one.id] / one.area / (2 if one is item else 1) for one in drawn if under[one.id]]
+        return float(max(shares, default=0)) + any(_overlap(place, other) for other in taken)
 
     def _chips(self, item: ObjectResult) -> list[np.ndarray]:
         """The chips that an object may have: with its label where that can be shown, and without."""
@@ -104,17 +123,11 @@ class OverlayPainter:
         colour = tuple(self._bright[item.id].tolist())
         return [_chip(text, self._font, colour) for text in texts]
 
-    def _place(
-        self,
-        index_map: np.ndarray,
-        item: ObjectResult,
-        chip: tuple[int, int],
-        taken: list[tuple[int, int, int, int]],
-    ) -> tuple[int, int, int, int] | None:
-        """(top, left, bottom, right) of the chip: on top of the object, else below, beside or in it; in the frame."""
+    def _places(self, index_map: np.ndarray, item: ObjectResult, chip: tuple[int, int]) -> list[_Place]:
+        """Where a chip may be, inside the frame: on top of the object, below, beside and in it."""
         height, width = chip
         if height > self._size[0] or width > self._size[1]:
-            return None
+            return []
         rows, columns = self._window(item)
         gap = self._contour + 1
         above = columns.start + _middle(index_map[rows.start, columns] == item.id) - width // 2
@@ -131,8 +144,7 @@ class OverlayPainter:
         for y, x in [*inside, (rows.start + gap, above)]:
             top, left = min(max(y, 0), self._size[0] - height), min(max(x, 0), self._size[1] - width)
             places.append((top, left, top + height, left + width))
-        free = [place for place in places if not any(_overlap(place, other) for other in taken)]
-        return (free or places)[0]
+        return places
 
     def _window(self, item: ObjectResult) -> tuple[slice, slice]:
         """The object's box as (rows, columns) of the frame."""
@@ -190,5 +202,5 @@ def _chip(text: str, font_size: int, colour: tuple[int, int, int]) -> np.ndarray
     return np.asarray(chip.resize((width, height), Image.Resampling.BOX))
 
 
-def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+def _overlap(a: _Place, b: _Place) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
