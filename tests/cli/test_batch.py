@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.cli.conftest import Ended, Vos, encode
 from tests.cli.resumed import LEFT, RIGHT
+from tests.cli.test_resume import contents
 from tests.drawn import clip
 from tests.stand_in import stand_in_models
 from vos.cli.batch import Given, is_batch, jobs_in
@@ -162,7 +163,8 @@ def test_all_jobs_have_the_same_classes(
         "shots/a.mov,shots/a.png,dog:1; cat:2\n"
         "shots/stills,shots/stills.png,\n"
     )
-    ended = track(table, "--save", "coco,json", "--label", "mouse")
+    save = ("--save", "coco,youtube,yolo,json", "--label", "mouse")
+    ended = track(table, *save)
     assert ended.code == 0, ended.err
     used = {}
     for name in ("a", "b", "stills"):
@@ -171,12 +173,30 @@ def test_all_jobs_have_the_same_classes(
         used[name] = {a["track_id"]: a["category_id"] for a in coco["annotations"]}
     assert used == {"a": {1: 3, 2: 2}, "b": {1: 2, 2: 1}, "stills": {1: 1, 2: 1}}
     assert "labels: 1 dog, 2 cat" in ended.out
-    with open(table, "a") as file:
-        file.write("shots/more,shots/stills.png,rat\n")
-    (shots / "stills").rename(shots / "more")
-    again = track(table, "--save", "coco,json", "--label", "mouse", "--resume")
+    header, *rows = table.read_text().splitlines(keepends=True)
+    table.write_text(f"{header}shots/more,shots/stills.png,rat\n{''.join(rows[:2])}")
+    shutil.copytree(shots / "stills", shots / "more")
+    before = contents(tmp_path / "out")
+    again = track(table, *save, "--resume")
     assert again.out.count("finished already") == 2, again.out
     assert finished(tmp_path / "out") == {"a": 3, "b": 3, "stills": 3, "more": 3}
+    for name in ("a", "b", "more"):
+        for file in ("coco.json", "youtube.json"):
+            found = json.loads((tmp_path / "out" / name / file).read_text())
+            names = {c["id"]: c["name"] for c in found["categories"]}
+            assert names == {1: "mouse", 2: "rat", 3: "cat", 4: "dog"}
+            shown = {a["track_id"]: names[a["category_id"]] for a in found["annotations"]}
+            assert shown == {"a": {1: "dog", 2: "cat"}, "b": {1: "cat", 2: "mouse"}, "more": {1: "rat", 2: "rat"}}[name]
+        about = (tmp_path / "out" / name / "yolo/data.yaml").read_text()
+        assert about.endswith('names:\n  0: "mouse"\n  1: "rat"\n  2: "cat"\n  3: "dog"\n')
+    assert {line.split()[0] for line in (tmp_path / "out/a/yolo/labels/00001.txt").read_text().splitlines()} == {
+        "2",
+        "3",
+    }
+    table.write_text(header + "".join(rows[:2]) + "shots/stills,shots/stills.png,\n")
+    assert track(table, *save, "--resume").out.count("finished already") == 3
+    there = contents(tmp_path / "out")
+    assert {name: there[name] for name in before} == before, "back again, byte by byte"
     assert track(table, "--label", "mouse:x").error.startswith("vos: error: label 'mouse:x' is not of the form NAME")
     table.write_text("source,label\nb.mp4,rat:x\n")
     assert track(table).error.startswith(f"vos: error: {tmp_path / 'b.mp4'}: label 'rat:x' is not of the form NAME")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.conftest import Ended, Vos
+from tests.cli.conftest import Ended, Vos, encode
 from tests.cli.resumed import Runner, draw
 from vos.results.files import PartFile
 from vos.results.journal import FOLDER
@@ -241,6 +241,28 @@ def test_what_there_is_to_resume(track: Callable[..., Ended], fail: Callable[...
     assert contents(tmp_path / "out") == before
     assert track("out", "--resume", "--overwrite", "--set", "decoder.cascade=2").code == 0
     assert "finished already" in track("out", "--resume", "--set", "decoder.cascade=2").out
+
+
+def test_finished_results_of_another_mask_or_clip(track: Callable[..., Ended], tmp_path: Path) -> None:
+    """Files that were changed and have the names that they had."""
+    assert track("new").code == 0
+    assert "finished already" in track("new", "--resume").out
+    mask = next(tmp_path.glob("*.png"))
+    kept = mask.read_bytes()
+    changed = np.array(Image.open(mask))
+    changed[int(np.nonzero(changed)[0].mean()) :] = 0
+    Image.fromarray(changed).save(mask)
+    assert "finished results of another run: it had reference_prints" in track("new", "--resume").error
+    mask.write_bytes(kept)
+    assert "finished already" in track("new", "--resume").out
+    video = tmp_path / "clip.mp4"
+    with open_source(video) as source:
+        frames = [frame.image for frame in source]
+    encode(video, [frame[:, ::-1] for frame in frames])
+    assert "finished results of another run: another clip" in track("new", "--resume").error
+    encode(video, frames[:-2])
+    shorter = track("new", "--resume").error
+    assert "finished results of another run: it had source.frame_count = 18, this is 16" in shorter
 
 
 def test_what_a_run_without_a_track_file_was_of(track: Callable[..., Ended], tmp_path: Path) -> None:

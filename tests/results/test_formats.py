@@ -305,7 +305,7 @@ def inside(outline: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def test_yolo(tmp_path: Path, source: Source, ids: tuple[int, ...]) -> None:
     write(tmp_path, source, "yolo", ids=ids)
     about = yaml.safe_load((tmp_path / "yolo/data.yaml").read_text())
-    assert about == {"train": "images", "val": "images", "names": {k: f"object {i}" for k, i in enumerate(IDS)}}
+    assert about == {"train": "images", "val": "images", "names": {k: f"object {k + 1}" for k in range(max(IDS))}}
     height, width = RESULTS[0].frame.size
     for result in RESULTS:
         number = f"{result.frame.index:05d}"
@@ -316,7 +316,7 @@ def test_yolo(tmp_path: Path, source: Source, ids: tuple[int, ...]) -> None:
             number, *shares = line.split()
             corners = np.array(shares, float).reshape(-1, 2)
             assert corners.min() >= 0 and corners.max() <= 1
-            found[IDS[int(number)]] = inside(corners * (width, height) - 0.5, (height, width))
+            found[int(number) + 1] = inside(corners * (width, height) - 0.5, (height, width))
         for i in IDS:
             assert np.array_equal(found.get(i, np.zeros((height, width), bool)), layer(result, i))
 

@@ -15,6 +15,7 @@ from vos.errors import OutputError
 from vos.results import KINDS, Labels, ResultWriter, Run
 from vos.results.kinds import kinds_of
 from vos.results.lock import alone
+from vos.results.renumber import relabel
 from vos.results.saved import SavedResults
 from vos.video import open_source
 
@@ -39,7 +40,7 @@ def export(
         [],
         "--label",
         metavar="NAME[:ID,...]",
-        help="What objects are called in place of all labels of the run: all, or those of these IDs. May be repeated.",
+        help="What objects are called from now on, in place of all labels of the run: all, or those of these IDs.",
     ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace what is there under the same names."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
@@ -85,6 +86,8 @@ def export(
                     writer.write(result)
                     progress.advance()
             summary = writer.close()
+        if label and target.resolve() == results.resolve():
+            relabel(results, labels)
     where = ", ".join(str(path) for path in summary.outputs)
     tell(quiet, *called(labels, saved.ids), f"{counted(summary.frames)} -> {where}")
     if saved.others:

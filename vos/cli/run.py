@@ -80,7 +80,7 @@ def run(source: str, wanted: list[Reference], session: Session, out: Path, wishe
         if wishes.resume and job is None:
             what = "this source" if opened.origin is None else f"tracker {session.settings.tracker.name}"
             raise OutputError(f"{out}: a run of {what} cannot be resumed; leave out --resume")
-        if wishes.resume and _is_finished(out, about, wishes):
+        if wishes.resume and _is_finished(out, about, opened.first(), wishes):
             tell(wishes.quiet, f"{out}: finished already; nothing to resume")
             return
         tell(
@@ -105,12 +105,12 @@ def run(source: str, wanted: list[Reference], session: Session, out: Path, wishe
                 _follow(opened, plan, session, kept, writer, wishes, before, resumable=job is not None)
 
 
-def _is_finished(out: Path, about: Run, wishes: Wishes) -> bool:
+def _is_finished(out: Path, about: Run, first: Frame, wishes: Wishes) -> bool:
     """Whether OUT holds all results of this run; ResumeError where they are of another that may not be replaced."""
     if not is_finished(out, wishes.save):
         return False
     try:
-        check_finished(out, about)
+        check_finished(out, about, first)
     except ResumeError:
         if not wishes.overwrite:
             raise

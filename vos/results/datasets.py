@@ -52,7 +52,7 @@ class CocoSink:
                 self._file.append('\n], "images": [')
                 for k, line in enumerate(self._images.lines()):
                     self._file.append((",\n" if k else "\n") + line.rstrip("\n"))
-                self._file.finish('\n], "categories": ' + dump(_categories(self._labels, self._ids)) + "}\n")
+                self._file.finish('\n], "categories": ' + dump(categories(self._labels, self._ids)) + "}\n")
         finally:
             self._images.discard()
             self._file.discard()
@@ -115,7 +115,7 @@ class YoutubeSink:
                     file.append(("," if k else "") + dump(shape and shape[field]))
                 file.append("]")
             file.append("}")
-        file.finish('\n], "categories": ' + dump(_categories(self._run.labels, self._tracks)) + "}\n")
+        file.finish('\n], "categories": ' + dump(categories(self._run.labels, self._tracks)) + "}\n")
 
     def _enter(self, object_id: int) -> None:
         """An object that comes late was nowhere before."""
@@ -150,7 +150,8 @@ def _shape(layer: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _categories(labels: Labels, ids: Iterable[int]) -> list[dict[str, Any]]:
+def categories(labels: Labels, ids: Iterable[int]) -> list[dict[str, Any]]:
+    """The classes as COCO has them."""
     return [{"id": k, "name": name, "supercategory": "object"} for k, name in labels.classes(ids).items()]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,24 @@ from vos.results.files import PartFile, Reserve
 from vos.results.journal import difference, is_kept
 from vos.results.kinds import kinds_of
 from vos.results.labels import Labels
+from vos.results.record import print_of
+from vos.results.renumber import renumber
 from vos.results.sinks import Run
-from vos.results.track import TRACK_FILE, dump, head, read_track
+from vos.results.track import RECORD_FILE, TRACK_FILE, dump, head, read_track
+from vos.types import Frame
 
 _ASKED = ("source", "references", "reference_prints", "both_ways", "first_number", "settings")
-# What a run without a track file leaves beside its results, to be known by.
-_RECORD = ".run.json"
-# Ignored when two finished runs are compared: where they were computed, where the source lay, and how it was counted.
+# Ignored when two finished runs are compared: where they were computed, where the source lay, how it was counted.
 _NO_MATTER = (
     ("settings", "device"),
     ("source", "given"),
-    ("source", "frame_count"),
     ("source", "frame_count_exact"),
 )
 
 
 def remember(out: Path, run: Run, reserve: Reserve) -> None:
     """Keep of what the results in a folder are, where they have no track file; OSError."""
-    file = PartFile(out / _RECORD, reserve)
+    file = PartFile(out / RECORD_FILE, reserve)
     try:
         file.write(dump(head(run)).encode())
         file.publish()
@@ -40,7 +40,7 @@ def remember(out: Path, run: Run, reserve: Reserve) -> None:
 
 def forget_record(out: Path) -> None:
     """Delete what `remember` has kept."""
-    (out / _RECORD).unlink(missing_ok=True)
+    (out / RECORD_FILE).unlink(missing_ok=True)
 
 
 def is_finished(out: Path, save: Sequence[str]) -> bool:
@@ -51,22 +51,36 @@ def is_finished(out: Path, save: Sequence[str]) -> bool:
     return not (out / TRACK_FILE).is_file() or read_track(out).get("complete") is True
 
 
-def check_finished(out: Path, run: Run) -> None:
+def check_finished(out: Path, run: Run, first: Frame) -> None:
     """Refuse finished results that were made of something else, or of which that is not known.
+
+    Where classes alone have other numbers than this run would give them, as when a table of clips has grown, the
+    results are made to have these (see `renumber`).
+
+    Args:
+        out: the folder.
+        run: what would be done.
+        first: the first frame that would be read.
 
     Raises:
         ResumeError.
+        OutputError: see `renumber`.
     """
     track = read_track(out) if (out / TRACK_FILE).is_file() else _recorded(out)
     if track is None:
         raise ResumeError(f"{out}: holds results, and nothing says of what; track again with --overwrite")
     wanted = json.loads(dump(head(run)))
-    found = {name: track.get(name) for name in _ASKED}
+    # Results of an earlier version may lack some.
+    found = {name: track[name] for name in _ASKED if name in track}
+    # What one way of counting has counted says nothing of what another one estimates.
+    otherwise = len({record.get("source", {}).get("frame_count_exact") for record in (found, wanted)}) > 1
     for record in (found, wanted):
-        for section, name in _NO_MATTER:
+        for section, name in (*_NO_MATTER, *([("source", "frame_count")] if otherwise else [])):
             if isinstance(facts := record.get(section), dict):
                 facts.pop(name, None)
     other = difference(found, {name: wanted[name] for name in found})
+    if other is None and _pictures_differ(track, first):
+        other = "another clip"
     if other is not None:
         raise ResumeError(
             f"{out}: holds the finished results of another run: {other}; give the same again, or track again with "
@@ -74,22 +88,27 @@ def check_finished(out: Path, run: Run) -> None:
         )
     labels = Labels(tuple(track.get("labels", ())))
     for i in run.ids:
-        if (labels.of(i), labels.number(i)) != (run.labels.of(i), run.labels.number(i)):
+        if labels.of(i) != run.labels.of(i):
             raise ResumeError(
-                f"{out}: holds finished results in which object {i} is {_called(labels, i)}, and this is "
-                f"{_called(run.labels, i)}; `vos export` changes labels without tracking, or track again with "
-                "--overwrite"
+                f"{out}: holds finished results in which object {i} is {labels.of(i) or 'without label'}, and this is "
+                f"{run.labels.of(i) or 'without label'}; `vos export --label` changes labels without tracking, or "
+                "track again with --overwrite"
             )
+    if labels.names != run.labels.names:
+        renumber(out, run.ids, labels, run.labels)
 
 
-def _called(labels: Labels, object_id: int) -> str:
-    return f"{labels.of(object_id) or 'without label'} (class {labels.number(object_id)})"
+def _pictures_differ(track: Mapping[str, Any], first: Frame) -> bool:
+    """Whether the first picture that was tracked is known to be another."""
+    frames = track.get("frames")
+    begun = frames[0] if isinstance(frames, list) and frames and isinstance(frames[0], dict) else {}
+    return begun.get("print", print_of(first)) != print_of(first)
 
 
 def _recorded(out: Path) -> dict[str, Any] | None:
     """What `remember` has kept; None where there is none that can be read."""
     try:
-        found = json.loads((out / _RECORD).read_text(encoding="utf-8"))
+        found = json.loads((out / RECORD_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -22,6 +22,8 @@ from vos.types import FrameResult, ObjectResult
 
 FORMAT, VERSION = "vos-track", 1
 TRACK_FILE = "track.json"
+# What a run without a track file leaves beside its results, to be known by.
+RECORD_FILE = ".run.json"
 
 
 class TrackSink:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from vos.results.files import Reserve
+from vos.results.labels import Labels
 from vos.results.polygons import polygons_of
 from vos.results.sinks import FileFolder, Run, jpeg, picture_name
 from vos.results.summary import Summary
@@ -22,6 +24,9 @@ _OFF = 0.35
 class YoloSink(FileFolder):
     """images/00000.jpg, labels/00000.txt, and data.yaml, which names both and the classes of `Labels`, numbered from 0.
 
+    Clips with the same labels have the same numbers. YOLO wants them without gaps: where an object has no label, there
+    is a class for each id up to its own.
+
     A label is a line per object: its class, then x and y of the corners of one polygon (`outline_of`), as shares of the
     picture's width and height. A picture without an object has an empty file, which says that there is none.
     """
@@ -29,8 +34,6 @@ class YoloSink(FileFolder):
     def __init__(self, path: Path, reserve: Reserve, run: Run) -> None:
         super().__init__(path, reserve)
         self._run = run
-        # By their numbers among `Labels`, which have gaps: those here have none.
-        self._classes = {number: k for k, number in enumerate(run.labels.classes(run.ids))}
         self._ids = set(run.ids)
 
     def write(self, result: FrameResult) -> None:
@@ -38,22 +41,27 @@ class YoloSink(FileFolder):
         lines = []
         for item in result.objects:
             self._ids.add(item.id)
-            name = self._classes.setdefault(self._run.labels.number(item.id), len(self._classes))
             outline = outline_of(result.layer(item.id))
             if len(outline):
-                height, width = result.frame.size
+                number, (height, width) = self._run.labels.number(item.id) - 1, result.frame.size
                 shares = (outline + 0.5) / (width, height)
-                lines.append(" ".join([str(name), *(f"{share:.6f}" for share in shares.flat)]) + "\n")
+                lines.append(" ".join([str(number), *(f"{share:.6f}" for share in shares.flat)]) + "\n")
         picture = picture_name(result.frame)
         self.save(f"images/{picture}", jpeg(result.frame.image))
         self.save(f"labels/{Path(picture).stem}.txt", "".join(lines).encode("ascii"))
 
     def close(self, summary: Summary) -> None:
         if summary.frames:
-            classes = self._run.labels.classes(self._ids)
-            names = "".join(f"  {k}: {dump(classes[number])}\n" for number, k in self._classes.items())
-            self.save("data.yaml", f"train: images\nval: images\nnames:\n{names}".encode())
+            self.save("data.yaml", data_yaml(self._run.labels, self._ids).encode())
         super().close(summary)
+
+
+def data_yaml(labels: Labels, ids: Iterable[int]) -> str:
+    """What names the folders and the classes."""
+    unnamed = max((i for i in ids if labels.of(i) is None), default=0)
+    classes = [*labels.names, *(f"object {i}" for i in range(1, unnamed + 1))]
+    names = "".join(f"  {k}: {dump(name)}\n" for k, name in enumerate(classes))
+    return f"train: images\nval: images\nnames:\n{names}"
 
 
 def outline_of(mask: np.ndarray) -> np.ndarray:
