@@ -202,16 +202,37 @@ def test_all_jobs_have_the_same_classes(
     assert track(table).error.startswith(f"vos: error: {tmp_path / 'b.mp4'}: label 'rat:x' is not of the form NAME")
 
 
+def test_rows_of_a_table_may_name_parts_of_clips(track: Callable[..., Ended], shots: Path, tmp_path: Path) -> None:
+    table = tmp_path / "jobs.csv"
+    table.write_text(
+        "source,ref,start,end,out\n"
+        "shots/b.mp4,shots/b.png,1,,late\n"
+        "shots/b.mp4,shots/b.png,0s,0.05s,early\n"
+        "shots/b.mp4,shots/b.png,,,as-asked\n"
+        "shots/b.mp4,shots/b.png,2,1,never\n"
+    )
+    ended = track(table, "--end", "2")
+    assert ended.code == 1
+    assert finished(tmp_path / "out") == {"late": 2, "early": 2, "as-asked": 3}
+    assert sorted(path.name for path in (tmp_path / "out/late/masks").iterdir()) == ["00001.png", "00002.png"]
+    assert "never: there is nothing from frame 2 to frame 1; the end must not lie before the start" in ended.err
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("", "the first line must name the columns, 'source' among them"),
-        ("video,ref\na.mp4,b.png\n", "unknown column 'video'; there are source, ref, click, box, label, out"),
+        (
+            "video,ref\na.mp4,b.png\n",
+            "unknown column 'video'; there are source, ref, click, box, label, start, end, out",
+        ),
         ("ref,click\nb.png,\n", "the first line must name the columns, 'source' among them"),
         ("Source;Ref\na.mp4;b.png\n", "its cells are divided by semicolons; divide them by commas"),
         ("source,click\na.mp4,30,40\n", "line 2 has more cells than there are columns; put quotes around a comma"),
         ("source,click\n,1\n", "line 2: 'source' is one path, found none"),
         ("source\na.mp4;b.mp4\n", "line 2: 'source' is one path, found 2"),
+        ("source,end\na.mp4,3;5\n", "line 2: 'end' is one frame or time, found 2"),
+        ("source,start\na.mp4,soon\n", "a.mp4: soon"),
         ("source,ref\n\n,\n", "there is no job in it"),
         ("source\n\x00\n", "not UTF-8; in Excel, save it as 'CSV UTF-8'"),
         ("source,out\na.mp4,x\nb.mp4,./y/../X\n", "a.mp4 and "),

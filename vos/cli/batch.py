@@ -19,6 +19,7 @@ from vos.paths import IMAGE_SUFFIXES, expanded, is_image_name, natural_key
 from vos.results.kinds import targets
 from vos.results.labels import UNNAMED, Labels
 from vos.results.track import TRACK_FILE
+from vos.video.reading import Moment, Reading, parse_moment
 
 FAILED = 1
 # fmt: off
@@ -28,7 +29,8 @@ VIDEO_SUFFIXES = frozenset({
 })
 # fmt: on
 _MASK_SUFFIXES = (".png", ".npy", *sorted(IMAGE_SUFFIXES - {".png"}))
-_COLUMNS = ("source", "ref", "click", "box", "label", "out")
+_COLUMNS = ("source", "ref", "click", "box", "label", "start", "end", "out")
+_SINGLE = ("source", "start", "end", "out")
 _SEVERAL = ";"
 # What Windows takes for a device, whatever follows after a dot.
 _DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)
@@ -54,12 +56,23 @@ class Job:
     Attributes:
         mask: the mask that must be there for it to be tracked, where it was not named but looked for: a path without
             a suffix; None otherwise.
+        start, end: of its own, as `Reading` has them; None where it has none.
     """
 
     source: str
     given: Given
     out: Path
     mask: Path | None = None
+    start: Moment | None = None
+    end: Moment | None = None
+
+    def part(self, reading: Reading) -> Reading:
+        """How it is read, where options ask for `reading`; SettingsError if nothing of it is left."""
+        return replace(
+            reading,
+            start=reading.start if self.start is None else self.start,
+            end=reading.end if self.end is None else self.end,
+        )
 
     def ready(self) -> Job:
         """The same with its mask found; ReferenceInputError if there is none, SourceError if there is no source."""
@@ -237,9 +250,10 @@ def _row_job(row: dict[str, tuple[str, ...]], name: str, given: Given, base: Pat
     out = base / (row["out"][0] if row["out"] else name)
     try:
         labels = Labels((*given.labels.given, *row["label"]))
+        start, end = (parse_moment(row[name][0]) if row[name] else None for name in ("start", "end"))
     except SettingsError as error:
         raise SourceError(f"{here / row['source'][0]}: {error}") from error
-    return _with_masks(Job(source, replace(own or given, labels=labels), out))
+    return _with_masks(Job(source, replace(own or given, labels=labels), out, start=start, end=end))
 
 
 def _same_classes(jobs: Sequence[Job]) -> list[Job]:
@@ -283,9 +297,10 @@ def _rows(table: Path) -> list[dict[str, tuple[str, ...]]]:
         cells = {name: _values(row.get(name)) for name in _COLUMNS}
         if not any(cells.values()):
             continue
-        for name in ("source", "out"):
+        for name in _SINGLE:
             if len(cells[name]) > 1 or (name == "source" and not cells[name]):
-                raise SourceError(f"{table}: line {line}: '{name}' is one path, found {len(cells[name]) or 'none'}")
+                what = "frame or time" if name in ("start", "end") else "path"
+                raise SourceError(f"{table}: line {line}: '{name}' is one {what}, found {len(cells[name]) or 'none'}")
         rows.append(cells)
     if not rows:
         raise SourceError(f"{table}: there is no job in it")

@@ -90,6 +90,8 @@ def export(
             relabel(results, labels)
     where = ", ".join(str(path) for path in summary.outputs)
     tell(quiet, *called(labels, saved.ids), f"{counted(summary.frames)} -> {where}")
+    if not saved.complete:
+        tell(quiet, f"{results}: the run ended early; these are the frames until then")
     if saved.others:
         stderr.print(
             f"vos: note: {counted(saved.others)} of {given} are other pictures than were tracked; if that is not the "

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from vos.cli import demo, export, presets, track, trackers, weights
+from vos.cli import dataset, demo, export, presets, track, trackers, weights
 from vos.cli.allocation import share_freed_memory
 from vos.cli.console import let_go, printable, show_all_characters, stderr, stdout
 from vos.cli.report import system_error
@@ -45,6 +45,7 @@ def _options(
 
 app.command("track")(track.track)
 app.command("export")(export.export)
+app.command("dataset")(dataset.dataset)
 app.command("demo")(demo.demo)
 app.command("presets")(presets.presets)
 app.command("trackers")(trackers.trackers)

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from vos.cli.report import tell
 from vos.errors import SettingsError
+from vos.references import ReferencePlan
+from vos.results import KINDS
 from vos.results.sound import why_silent
 from vos.video import Reading, Source, parse_moment, parse_rate
 
@@ -15,6 +17,8 @@ T = TypeVar("T")
 
 _EVERY_SECONDS = 10.0
 _CUTS_SHOWN = 10
+# Outputs for training, to which a picture without a mask says that nothing is there.
+_DATA_SETS = ("coco", "youtube", "yolo")
 
 
 def reading_of(
@@ -39,10 +43,21 @@ def _parsed(option: str, text: str | None, parse: Callable[[str], T]) -> T | Non
         raise SettingsError(f"{option}: {error}") from None
 
 
-def notes(source: Source, save: Sequence[str]) -> list[str]:
+def notes(source: Source, plan: ReferencePlan, save: Sequence[str]) -> list[str]:
     """What does not come out as somebody may expect."""
-    reason = why_silent(source.origin) if "overlay" in save else None
-    return [] if reason is None else [f"{source.name}: {reason}; overlay.mp4 is silent"]
+    lines = []
+    if "overlay" in save and (reason := why_silent(source.origin)) is not None:
+        lines.append(f"{source.name}: {reason}; overlay.mp4 is silent")
+    late = {i: frame for i, frame in plan.entries.items() if frame > source.first().index and not plan.both_ways}
+    sets = [KINDS[name].target for name in save if name in _DATA_SETS]
+    if late and sets:
+        who = ", ".join(f"{i} before frame {frame}" for i, frame in late.items())
+        lines.append(
+            f"{' and '.join(map(str, sets))}: no object {who}, whatever the pictures show; --both-ways tracks it there"
+        )
+    if "pictures" in save and not source.clocked and any(name in save for name in ("coco", "youtube")):
+        lines.append("pictures/ is numbered by frames; coco.json and youtube.json name the images of the source")
+    return lines
 
 
 class Watch:

@@ -86,7 +86,7 @@ def run(source: str, wanted: list[Reference], session: Session, out: Path, wishe
         tell(
             wishes.quiet,
             opened.describe(),
-            *notes(opened, wishes.save),
+            *notes(opened, plan, wishes.save),
             *understood(plan),
             *called(wishes.labels, plan.ids),
         )

@@ -123,7 +123,11 @@ def track(
     given = batch.Given(tuple(ref), tuple(click), tuple(box), Labels(tuple(label)))
     if batch.is_batch(source):
         jobs = batch.jobs_in(source, given, None if out is None else expanded(out))
-        batch.run_all(jobs, lambda job: _run(job.source, job.given, session, job.out, wishes), quiet=quiet)
+
+        def run_one(job: batch.Job) -> None:
+            _run(job.source, job.given, session, job.out, replace(wishes, reading=job.part(wishes.reading)))
+
+        batch.run_all(jobs, run_one, quiet=quiet)
     else:
         _run(source, given, session, default_out(source) if out is None else expanded(out), wishes)
 

@@ -38,8 +38,8 @@ class CocoSink:
             layer = result.layer(item.id)
             if layer.any():
                 self._count += 1
-                annotation = _annotation(self._count, self._labels.number(item.id), frame, item, layer)
-                self._file.append((",\n" if self._count > 1 else "\n") + dump(annotation))
+                one = annotation(self._count, frame.index, self._labels.number(item.id), item, layer)
+                self._file.append((",\n" if self._count > 1 else "\n") + dump(one))
         image = {"id": frame.index, "file_name": _file_name(frame), "width": self._width, "height": self._height}
         time = None if frame.time is None else float(frame.time)
         self._images.append(dump({**image, "frame": frame.index, "time": time}) + "\n")
@@ -127,10 +127,11 @@ def _head(run: Run) -> str:
     return '{"info": ' + dump({"description": f"masks of {run.clip.name}"}) + ', "licenses": []'
 
 
-def _annotation(number: int, category: int, frame: Frame, item: ObjectResult, layer: np.ndarray) -> dict[str, Any]:
+def annotation(number: int, image: int, category: int, item: ObjectResult, layer: np.ndarray) -> dict[str, Any]:
+    """An object on an image as COCO has it; `layer` is its mask, bool (H, W), not empty."""
     return {
         "id": number,
-        "image_id": frame.index,
+        "image_id": image,
         "category_id": category,
         "track_id": item.id,
         **_shape(layer),

@@ -53,6 +53,7 @@ class SavedResults:
 
     Attributes:
         others: how many frames of the source that `results` was given so far are other pictures than those tracked.
+        complete: the run came to its end.
 
     Args:
         out: the folder.
@@ -65,6 +66,7 @@ class SavedResults:
         self.folder = out
         self.others = 0
         track = read_track(out)
+        self.complete = track.get("complete") is True
         try:
             about = track["source"]
             size = (int(about["height"]), int(about["width"]))

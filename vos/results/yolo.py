@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import cv2
@@ -38,17 +38,11 @@ class YoloSink(FileFolder):
 
     def write(self, result: FrameResult) -> None:
         self.begin()
-        lines = []
-        for item in result.objects:
-            self._ids.add(item.id)
-            outline = outline_of(result.layer(item.id))
-            if len(outline):
-                number, (height, width) = self._run.labels.number(item.id) - 1, result.frame.size
-                shares = (outline + 0.5) / (width, height)
-                lines.append(" ".join([str(number), *(f"{share:.6f}" for share in shares.flat)]) + "\n")
+        self._ids.update(item.id for item in result.objects)
         picture = picture_name(result.frame)
+        layers = {item.id: result.layer(item.id) for item in result.objects}
         self.save(f"images/{picture}", jpeg(result.frame.image))
-        self.save(f"labels/{Path(picture).stem}.txt", "".join(lines).encode("ascii"))
+        self.save(f"labels/{Path(picture).stem}.txt", label_lines(layers, self._run.labels).encode("ascii"))
 
     def close(self, summary: Summary) -> None:
         if summary.frames:
@@ -56,12 +50,24 @@ class YoloSink(FileFolder):
         super().close(summary)
 
 
-def data_yaml(labels: Labels, ids: Iterable[int]) -> str:
-    """What names the folders and the classes."""
+def label_lines(layers: Mapping[int, np.ndarray], labels: Labels) -> str:
+    """A picture's label file, of masks by object, bool (H, W) each."""
+    lines = []
+    for object_id, mask in layers.items():
+        outline = outline_of(mask)
+        if len(outline):
+            shares = (outline + 0.5) / mask.shape[::-1]
+            number = labels.number(object_id) - 1
+            lines.append(" ".join([str(number), *(f"{share:.6f}" for share in shares.flat)]) + "\n")
+    return "".join(lines)
+
+
+def data_yaml(labels: Labels, ids: Iterable[int], *, train: str = "images", val: str = "images") -> str:
+    """What names the folders of pictures and the classes."""
     unnamed = max((i for i in ids if labels.of(i) is None), default=0)
     classes = [*labels.names, *(f"object {i}" for i in range(1, unnamed + 1))]
     names = "".join(f"  {k}: {dump(name)}\n" for k, name in enumerate(classes))
-    return f"train: images\nval: images\nnames:\n{names}"
+    return f"train: {train}\nval: {val}\nnames:\n{names}"
 
 
 def outline_of(mask: np.ndarray) -> np.ndarray:
