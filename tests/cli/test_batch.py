@@ -216,6 +216,8 @@ def test_rows_of_a_table_may_name_parts_of_clips(track: Callable[..., Ended], sh
     assert finished(tmp_path / "out") == {"late": 2, "early": 2, "as-asked": 3}
     assert sorted(path.name for path in (tmp_path / "out/late/masks").iterdir()) == ["00001.png", "00002.png"]
     assert "never: there is nothing from frame 2 to frame 1; the end must not lie before the start" in ended.err
+    table.write_text("source,start\nb.mp4,soon\n")
+    assert track(table).error.startswith(f"vos: error: {tmp_path / 'b.mp4'}: 'soon' is neither a frame nor a time")
 
 
 @pytest.mark.parametrize(
@@ -232,7 +234,6 @@ def test_rows_of_a_table_may_name_parts_of_clips(track: Callable[..., Ended], sh
         ("source,click\n,1\n", "line 2: 'source' is one path, found none"),
         ("source\na.mp4;b.mp4\n", "line 2: 'source' is one path, found 2"),
         ("source,end\na.mp4,3;5\n", "line 2: 'end' is one frame or time, found 2"),
-        ("source,start\na.mp4,soon\n", "a.mp4: soon"),
         ("source,ref\n\n,\n", "there is no job in it"),
         ("source\n\x00\n", "not UTF-8; in Excel, save it as 'CSV UTF-8'"),
         ("source,out\na.mp4,x\nb.mp4,./y/../X\n", "a.mp4 and "),

@@ -20,6 +20,7 @@ from tests.cli.resumed import LEFT, draw
 from tests.drawn import clip
 from tests.stand_in import stand_in_models
 from vos.models import load
+from vos.video import open_source
 
 SEQUENCES = "alpha,alpha8,cutouts,pictures,yolo"
 FILES = "coco,youtube,npz,polygons,csv"
@@ -153,6 +154,36 @@ def test_labels(vos: Vos, light: None, tmp_path: Path) -> None:
     assert vos(*export, "--label", "mouse", "-o", tmp_path / "copy").code == 0
     assert vos(*export).out.startswith("labels: 1 rat\n"), "another folder has labels of its own"
     assert "label 'rat:0': ID must be 1 to 255" in vos(*export, "--label", "rat:0").error
+
+
+def test_what_data_sets_do_not_say_is_said(vos: Vos, light: None, tmp_path: Path) -> None:
+    video, first, second = draw(tmp_path, 9)
+    given = (
+        "--ref",
+        f"{first}:1",
+        "--ref",
+        f"7:{second}:2",
+        "--preset",
+        "persam",
+        "-o",
+        tmp_path / "out",
+        "--overwrite",
+    )
+    late = "coco.json and yolo/: no object 2 before frame 7, whatever the pictures show; --both-ways tracks it there"
+    assert late in vos("track", video, *given, "--save", "masks,coco,yolo").out.splitlines()
+    for save, more in (("masks,csv", ()), ("masks,coco", ("--both-ways",))):
+        assert "whatever the pictures show" not in vos("track", video, *given, "--save", save, *more).out
+    images = tmp_path / "images"
+    images.mkdir()
+    with open_source(video) as source:
+        for frame in source:
+            Image.fromarray(frame.image).save(images / f"shot-{frame.index}.png")
+    numbered = "pictures/ is numbered by frames; coco.json and youtube.json name the images of the source"
+    assert numbered in vos("track", images, *given, "--save", "masks,json,coco,pictures").out
+    track = tmp_path / "out/track.json"
+    track.write_text(track.read_text().replace('"complete": true', '"complete": false'))
+    said = vos("export", tmp_path / "out", "--to", "csv").out
+    assert said.splitlines()[-1] == f"{tmp_path / 'out'}: the run ended early; these are the frames until then"
 
 
 def test_soft_masks_are_not_numbered_otherwise_where_they_are_read(vos: Vos, light: None, tmp_path: Path) -> None:
