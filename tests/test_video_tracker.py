@@ -11,17 +11,18 @@ import pytest
 from pydantic import BaseModel
 
 import vos
-import vos.installed as installed
 import vos.pipeline as pipeline
 from tests.drawn import Thing, clip
 from tests.stand_in import stand_in_models
 from vos.errors import OutputError, ReferenceInputError, SettingsError, SourceError
+from vos.models.features import Features
 from vos.references import plan_for
 from vos.results import Labels, ResultWriter, Run
 from vos.results.saved import SavedResults
 from vos.settings import load_settings
-from vos.types import FrameResult
+from vos.types import FrameResult, Prompts
 from vos.video import Reading, open_source
+from vos.windows import box_of, grown_box
 
 THING = Thing(13, hue=0, path=lambda t: (20 + 3 * t, 22), seed=1)
 IMAGES, TRUTH = clip([THING], 8, size=(60, 80))
@@ -165,24 +166,62 @@ def test_a_reference_mask_cannot_be_changed_by_a_tracker(monkeypatch: pytest.Mon
         list(vos.track(IMAGES, TRUTH[0], preset="persam"))
 
 
-def test_a_misspelt_option_of_somebodys_tracker_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Loose(BaseModel):
-        margin: int = 3
-
-    class Theirs:
-        Settings: ClassVar[type[BaseModel]] = Loose
-        add = locate = update = print
-
-    monkeypatch.setattr("vos.settings.known_trackers", lambda: ("matching", "theirs"))
-    monkeypatch.setattr(
-        "vos.settings.tracker_class", lambda name: Theirs if name == "theirs" else installed_class(name)
-    )
-    with pytest.raises(SettingsError, match=r"unknown setting 'tracker.theirs.margn'; valid in tracker.theirs: margin"):
-        load_settings("persam", {"tracker.theirs.margn": 5})
-    assert load_settings("persam", {"tracker.theirs.margin": 5})
+class Loose(BaseModel):
+    margin: int = 3
 
 
-installed_class = installed.tracker_class
+class Still:
+    """The box of the reference, grown."""
+
+    Settings: ClassVar[type[BaseModel]] = Loose
+
+    def __init__(self, settings: Loose) -> None:
+        self._settings = settings
+        self._boxes: dict[int, Any] = {}
+
+    def add(self, object_id: int, frame: vos.Frame, features: Features, mask: np.ndarray) -> None:
+        self._boxes[object_id] = grown_box(box_of(mask), self._settings.margin, frame.size)
+
+    def locate(self, frame: vos.Frame, features: Features) -> Prompts:
+        boxes = np.array([*self._boxes.values()], np.float32)
+        n = len(boxes)
+        return Prompts(np.zeros((n, 0, 2), np.float32), np.zeros((n, 0), np.int8), boxes)
+
+    def update(self, result: FrameResult) -> None:
+        pass
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vos.installed._REGISTERED", {})
+    vos.register_tracker("still", Still)
+
+
+def test_a_tracker_need_not_be_installed(still: None) -> None:
+    overrides = {"tracker.name": "still", "tracker.still.margin": 9}
+    assert all(result.objects[0].area for result in vos.track(IMAGES, TRUTH[0], preset="persam", overrides=overrides))
+    assert load_settings("persam", {"tracker.name": "matching+still"}).tracker.parts["still"] == Loose()
+
+
+def test_a_misspelt_option_of_somebodys_tracker_is_refused(still: None) -> None:
+    with pytest.raises(SettingsError, match=r"unknown setting 'tracker.still.margn'; valid in tracker.still: margin"):
+        load_settings("persam", {"tracker.still.margn": 5})
+    assert load_settings("persam", {"tracker.still.margin": 5})
+
+
+@pytest.mark.parametrize(
+    ("name", "made_by", "message"),
+    [
+        ("a+b", Still, "'a\\+b' is no name for a tracker"),
+        ("", Still, "'' is no name"),
+        ("mine", Still(Loose()), "tracker 'mine' is none: a tracker is a class, and its attribute Settings"),
+        ("mine", Loose, "tracker 'mine' is none: a tracker is a class, and its attribute Settings"),
+        ("mine", type("Half", (), {"Settings": Loose, "add": print}), "it has no method locate, update"),
+    ],
+)
+def test_what_is_no_tracker_is_refused(still: None, name: str, made_by: Any, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        vos.register_tracker(name, made_by)
 
 
 def test_save_may_name_one_output(tmp_path: Path) -> None:

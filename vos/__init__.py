@@ -14,6 +14,7 @@ from vos.errors import VosError
 from vos.types import Frame, FrameResult, ObjectResult, State
 
 if TYPE_CHECKING:
+    from vos.installed import register_tracker
     from vos.pipeline import VideoTracker, track
     from vos.references import BoxPrompt, Click, MaskReference
     from vos.settings import Settings, load_settings
@@ -34,6 +35,7 @@ __all__ = [
     "VideoTracker",
     "VosError",
     "load_settings",
+    "register_tracker",
     "track",
 ]
 
@@ -47,6 +49,7 @@ _LAZY = {
     "Reading": "vos.video",
     "Settings": "vos.settings",
     "load_settings": "vos.settings",
+    "register_tracker": "vos.installed",
 }
 
 

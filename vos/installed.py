@@ -1,7 +1,8 @@
-"""The trackers installed under the entry-point group `vos.trackers`, by name."""
+"""The trackers installed under the entry-point group `vos.trackers`, or registered in this process, by name."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -17,6 +18,8 @@ from vos.tracking import CombinedTracker, Resumable, Tracker
 GROUP = "vos.trackers"
 JOIN = "+"
 _OURS = "persam-vos"
+_NAME = re.compile(r"[A-Za-z0-9][\w-]*", re.ASCII)
+_REGISTERED: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,25 @@ def is_resumable(parts: Iterable[str]) -> bool:
     return all(issubclass(tracker_class(part), Resumable) for part in parts)
 
 
+def register_tracker(name: str, made_by: type[Tracker]) -> None:
+    """Make a tracker known by a name in this process, as if it were installed; of two with one name the last holds.
+
+    Args:
+        name: what to call it in settings, {"tracker.name": name}.
+        made_by: its class (see `vos.tracking.Tracker`).
+
+    Raises:
+        SettingsError: no name, or no such class.
+    """
+    if not _NAME.fullmatch(name):
+        raise SettingsError(f"'{name}' is no name for a tracker; use letters, digits, - and _")
+    _check_class(f"tracker '{name}'", made_by)
+    _REGISTERED[name] = made_by
+
+
 def known_trackers() -> tuple[str, ...]:
-    """Names of the installed trackers."""
-    return tuple(sorted(_installed()))
+    """Names of the trackers that are installed or registered."""
+    return tuple(sorted({*_installed(), *_REGISTERED}))
 
 
 def installed_trackers() -> tuple[InstalledTracker, ...]:
@@ -56,9 +75,11 @@ def installed_trackers() -> tuple[InstalledTracker, ...]:
 
 def tracker_class(name: str) -> Any:
     """The class behind a name; SettingsError lists the installed ones, or says why it cannot be loaded."""
+    if name in _REGISTERED:
+        return _REGISTERED[name]
     points = _installed()
     if name not in points:
-        raise SettingsError(f"unknown tracker '{name}'; installed: {', '.join(sorted(points)) or 'none'}")
+        raise SettingsError(f"unknown tracker '{name}'; installed: {', '.join(known_trackers()) or 'none'}")
     try:
         found = points[name].load()
     except Exception as error:  # whatever it does as it is imported
@@ -68,17 +89,18 @@ def tracker_class(name: str) -> Any:
             f"tracker '{name}' of {_distribution(points[name])} cannot be loaded: {reason}; "
             "install what it needs or choose another"
         ) from error
+    _check_class(f"tracker '{name}' of {_distribution(points[name])}", found)
+    return found
+
+
+def _check_class(what: str, found: Any) -> None:
     options = getattr(found, "Settings", None)
     if not (isinstance(found, type) and isinstance(options, type) and issubclass(options, BaseModel)):
         raise SettingsError(
-            f"tracker '{name}' of {_distribution(points[name])} is none: a tracker is a class, and its attribute "
-            "Settings a pydantic model of its options"
+            f"{what} is none: a tracker is a class, and its attribute Settings a pydantic model of its options"
         )
     if lacking := [name for name in ("add", "locate", "update") if not callable(getattr(found, name, None))]:
-        raise SettingsError(
-            f"tracker '{name}' of {_distribution(points[name])} is none: it has no method {', '.join(lacking)}"
-        )
-    return found
+        raise SettingsError(f"{what} is none: it has no method {', '.join(lacking)}")
 
 
 def tracker_parts(name: str) -> tuple[str, ...]:

@@ -1,13 +1,14 @@
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from vos.models.features import Features
+from vos.tracking import Options
 from vos.types import Frame, FrameResult, Prompts
+from vos.windows import grown_box
 
 
-class ColourSettings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class ColourSettings(Options):
     margin: int = Field(10, ge=0, description="pixels by which the box is grown on every side")
     min_likeness: float = Field(0.1, ge=0, le=1, description="mean likeness in the box; less is not here")
 
@@ -29,7 +30,7 @@ class ColourTracker:
         self._windows[object_id] = cv2.boundingRect(mask.astype(np.uint8))
 
     def locate(self, frame: Frame, features: Features) -> Prompts:
-        n, (h, w), margin, colours = len(self._likeness), frame.size, self._settings.margin, _colours(frame.image)
+        n, colours = len(self._likeness), _colours(frame.image)
         points, labels = np.zeros((n, 1, 2), dtype=np.float32), np.full((n, 1), -1, dtype=np.int8)
         boxes = np.full((n, 4), np.nan, dtype=np.float32)
         for row, (object_id, likeness) in enumerate(self._likeness.items()):
@@ -41,8 +42,7 @@ class ColourTracker:
                 continue
             _, _, _, peak = cv2.minMaxLoc(cv2.blur(like, (9, 9))[y : y + dy, x : x + dx])
             points[row, 0], labels[row] = np.add((x, y), peak), 1
-            grown = x - margin, y - margin, x + dx - 1 + margin, y + dy - 1 + margin
-            boxes[row] = np.clip(grown, 0, (w - 1, h - 1) * 2)
+            boxes[row] = grown_box((x, y, x + dx - 1, y + dy - 1), self._settings.margin, frame.size)
         return Prompts(points, labels, boxes)
 
     def update(self, result: FrameResult) -> None:
@@ -52,4 +52,4 @@ class ColourTracker:
 
 def _colours(image: np.ndarray) -> np.ndarray:
     """Each pixel's colour in eight steps per channel, (H, W), 0 to 511."""
-    return (image >> 5) @ np.array([64, 8, 1])
+    return np.asarray((image >> 5) @ np.array([64, 8, 1]))
