@@ -21,7 +21,7 @@ from vos.errors import SourceError
 from vos.paths import natural_key
 from vos.types import Frame
 from vos.video import count_packets, open_source, prefetch
-from vos.video.container import StampReader
+from vos.video.clock import StampReader
 from vos.video.pyav import exact
 
 CORNERS = np.zeros((96, 160, 3), np.uint8)

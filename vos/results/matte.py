@@ -17,7 +17,8 @@ from vos.results.sinks import Run, alpha_of, every_id
 from vos.results.stamps import StampWriter
 from vos.results.summary import Summary
 from vos.results.yuv import bt709, tag_bt709
-from vos.types import FrameResult
+from vos.types import Frame, FrameResult
+from vos.video.timecode import advanced
 
 _ENCODER = "prores_ks"
 _OPTIONS = {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}
@@ -35,8 +36,8 @@ def check_prores(size: tuple[int, int]) -> None:
 class ProresSink:
     """A folder of QuickTime files, 1.mov for object 1: the whole picture, and the object's straight alpha.
 
-    ProRes 4444, yuva444p10le, BT.709, alpha without loss, with the clip's own time stamps. An object that is announced
-    is transparent until it enters; the file of one that is not begins where it enters.
+    ProRes 4444, yuva444p10le, BT.709, alpha without loss, with the clip's own time stamps and timecode. An object that
+    is announced is transparent until it enters; the file of one that is not begins where it enters.
     """
 
     def __init__(self, path: Path, reserve: Reserve, run: Run) -> None:
@@ -54,7 +55,7 @@ class ProresSink:
         for object_id in every_id(self._run, result):
             if object_id not in self._movies:
                 path = self.path / f"{object_id}.mov"
-                self._movies[object_id] = _Movie(path, self._reserve, self._run, self._clock)
+                self._movies[object_id] = _Movie(path, self._reserve, self._run, self._clock, result.frame)
             self._movies[object_id].write(stamp, colours, alpha_of(result, object_id) >> 6)
 
     def close(self, summary: Summary) -> None:
@@ -74,7 +75,7 @@ class ProresSink:
 class _Movie:
     """One QuickTime file under a temporary name."""
 
-    def __init__(self, path: Path, reserve: Reserve, run: Run, clock: StampWriter) -> None:
+    def __init__(self, path: Path, reserve: Reserve, run: Run, clock: StampWriter, first: Frame) -> None:
         self._clock = clock
         self._file = PartFile(path, reserve)
         self._container = av.open(self._file, "w", format="mov")
@@ -82,6 +83,9 @@ class _Movie:
         self._stream = cast("av.VideoStream", self._container.add_stream(_ENCODER, rate=rate, options=_OPTIONS))
         self._stream.height, self._stream.width = run.clip.size
         self._stream.pix_fmt = _PIXELS
+        begins = None if run.clip.timecode is None else advanced(run.clip.timecode, first.index, run.clip.rate)
+        if begins is not None:
+            self._stream.metadata["timecode"] = begins
         context = self._stream.codec_context
         context.time_base, context.sample_aspect_ratio = clock.unit, run.clip.pixel_aspect
         tag_bt709(context)

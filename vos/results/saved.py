@@ -42,6 +42,7 @@ class SavedClip:
     frame_count_exact: bool = True
     time_base: Fraction | None = None
     pixel_aspect: Fraction = Fraction(1)
+    timecode: str | None = None
     origin: Path | None = None
 
 

@@ -67,6 +67,9 @@ class Clip(Protocol):
     def pixel_aspect(self) -> Fraction: ...
 
     @property
+    def timecode(self) -> str | None: ...
+
+    @property
     def origin(self) -> Path | None: ...
 
     @property

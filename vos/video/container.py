@@ -18,6 +18,7 @@ import numpy as np
 from av.buffer import Buffer
 
 from vos.errors import SourceError
+from vos.video.clock import StampReader
 from vos.video.declared import missing_bytes
 from vos.video.opening import PIPE_ADVICE, Opened, open_file
 from vos.video.pyav import exact
@@ -69,6 +70,13 @@ class VideoSource(Source):
             origin=opened.origin,
             reading=reading,
         )
+        if reading.every == 1 and is_steady(self._video):
+            self.timecode = self._timecode()
+
+    def _timecode(self) -> str | None:
+        """As the file tells it, of the video, of a stream of its own, or of the whole."""
+        places = (self._video, *self._container.streams, self._container)
+        return next((place.metadata["timecode"] for place in places if "timecode" in place.metadata), None)
 
     def _release(self) -> None:
         self._container.close()
@@ -105,6 +113,8 @@ class VideoSource(Source):
             self._traits.append(f"pixels {self.pixel_aspect.numerator}:{self.pixel_aspect.denominator}")
         if first.interlaced_frame:
             self._traits.append("interlaced")
+        if self.timecode is not None:
+            self._traits.append(f"timecode {self.timecode}")
 
     def _check_read(self) -> None:
         damage = self._damage
@@ -310,49 +320,6 @@ class _Owed:
     def waiting(self) -> bool:
         """Whether a frame has not come yet."""
         return self._first is not None and any(sent > self._first for sent in self._sent)
-
-
-class StampReader:
-    """Strictly increasing times, in seconds since the first frame.
-
-    Args:
-        time_base: unit of the stamps, seconds.
-        rate: frames per second.
-        steady: that is the rate of every frame. Where the unit is too coarse for it (Matroska rounds to milliseconds),
-            stamps are taken for the multiple of 1 / rate that they are the rounding of.
-
-    Attributes:
-        longest_step: between two frames so far, seconds.
-    """
-
-    def __init__(self, time_base: Fraction, rate: Fraction, *, steady: bool) -> None:
-        self.longest_step = Fraction(0)
-        self._unit, self._step = time_base, 1 / rate
-        self._steady = steady
-        self._origin: Fraction | None = None
-        self._last: Fraction | None = None
-
-    def read(self, pts: int | None) -> Fraction:
-        """The time stamp `pts`, or one step after the last where it is missing or does not increase."""
-        time = Fraction(0) if self._last is None else self._last + self._step
-        if pts is not None:
-            stamp = pts * self._unit
-            if self._origin is None:
-                self._origin = stamp - time
-            since = stamp - self._origin
-            for stated in (self._unrounded(since), since):  # as it is where the rate does not hold after all
-                if self._last is None or stated > self._last:
-                    time = stated
-                    break
-        if self._last is not None:
-            self.longest_step = max(self.longest_step, time - self._last)
-        self._last = time
-        return time
-
-    def _unrounded(self, time: Fraction) -> Fraction:
-        # The first stamp is rounded as well.
-        exact = round(time / self._step) * self._step
-        return exact if self._steady and abs(exact - time) <= self._unit else time
 
 
 def _in_fragments(opened: Opened) -> bool:

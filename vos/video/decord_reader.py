@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from vos.errors import SourceError
-from vos.video.container import StampReader, stamps
+from vos.video.clock import StampReader
+from vos.video.container import stamps
 from vos.video.reading import RATE_IF_UNCLOCKED, Pending, Reading
 from vos.video.source import Source
 

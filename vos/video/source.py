@@ -44,6 +44,7 @@ class Source(ABC):
         time_base: seconds; frame times are whole multiples of it or, at a constant rate that it is too coarse for, of a
             frame's length. None without a clock.
         pixel_aspect: how wide a pixel is to be shown over how high; 1 but for some videos.
+        timecode: of frame 0 (see `vos.video.timecode`), where frames have one rate; None where the source has none.
         origin: the file or folder that is read; None where it cannot be read again (arrays, standard input, a camera).
         given: what `open_source` was given; None for a source that was made in another way.
         reading: which frames come, and how.
@@ -56,6 +57,7 @@ class Source(ABC):
     clocked = True
     foreign = False
     pixel_aspect = Fraction(1)
+    timecode: str | None = None
     given: Any = None
 
     def __init__(
