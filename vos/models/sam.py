@@ -185,9 +185,9 @@ class SegmentAnything:
         """
         how = self._enlargement(image, logits.device)
         if self._by_rows(logits):
-            above = logits > 0
-            for row in above.flatten(1).any(1).nonzero()[:, 0].tolist():
-                window, own = how.reach(window_of(above[row].numpy())), slice(row, row + 1)
+            above = (logits > 0).cpu().numpy()
+            for row in np.flatnonzero(above.any(axis=(1, 2))).tolist():
+                window, own = how.reach(window_of(above[row])), slice(row, row + 1)
                 if window[0].stop and window[1].stop:  # or it is above 0 in the padding alone
                     yield Part(own, window, how.part(logits[own], window))
             return
