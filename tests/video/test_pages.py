@@ -178,3 +178,25 @@ def test_where_zero_is_white(tmp_path: Path) -> None:
     image.save(tmp_path / "white.tif", tiffinfo={262: 0})
     with open_source(tmp_path / "white.tif") as source:
         assert source.first().image[0, :, 0].tolist() == [255, 204, 0]
+
+
+def test_colours_of_sixteen_bits_in_a_file_of_any_name(tmp_path: Path) -> None:
+    numbers = np.linspace(0, 65_535, 300).reshape(10, 10, 3).astype(np.uint16)
+    for name in ("gr\u00fc\u00dfe", os.fsdecode(b"gr\xfc\xdfe"), "\u9f20"):
+        for suffix in (".png", ".tif"):
+            path = tmp_path / f"{name}{suffix}"
+            try:
+                path.write_bytes(cv2.imencode(suffix, numbers[:, :, ::-1])[1].tobytes())
+            except OSError:
+                continue  # a system that has no such names
+            with open_source(path) as source:
+                np.testing.assert_allclose(source.first().image, numbers / 257, atol=0.5)
+
+
+def test_a_long_stack_of_sixteen_bits_a_colour(tmp_path: Path) -> None:
+    pages = [np.full((4, 5, 3), 100 * k, np.uint16) for k in range(100)]
+    cv2.imwritemulti(str(tmp_path / "stack.tif"), pages)
+    with open_source(tmp_path / "stack.tif", reading=Reading(start=1, every=3)) as source:
+        assert "14 of 16 bits" in source.describe()
+        for frame in source:
+            assert abs(int(frame.image[0, 0, 0]) - 100 * frame.index * 255 / 16_383) <= 0.5

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from vos.errors import SourceError
-from vos.video.pixels import bits, largest, read_image, readable, rgb, white_of
+from vos.video.pixels import DeepColours, bits, largest, read_image, readable, rgb, white_of
 from vos.video.reading import RATE_IF_UNCLOCKED, Pending, Reading
 from vos.video.source import Source
 
@@ -142,12 +142,13 @@ class PagesSource(StillSource):
             self._traits.append(pages.trait)
 
     def _read(self) -> Generator[Pending, None, None]:
+        deep = DeepColours(self._path)
         with Image.open(self._path) as opened:
             numbers = self._pages.numbers
             white = white_of(len(numbers), lambda index: self._largest(opened, numbers[index]))
             self._traits += bits(white)
             for index, number in enumerate(numbers):
-                yield self._pending(index, partial(self._page, opened, number, white), str(index))
+                yield self._pending(index, partial(self._page, opened, number, white, deep), str(index))
         if self._pages.problem:
             raise SourceError(f"{self._path}: {self._pages.problem}")
 
@@ -157,11 +158,11 @@ class PagesSource(StillSource):
             opened.seek(page)
             return largest(opened, name, self._path)
 
-    def _page(self, opened: Image.Image, page: int, white: int) -> np.ndarray:
+    def _page(self, opened: Image.Image, page: int, white: int, deep: DeepColours) -> np.ndarray:
         name = f"{self._path}: picture {page}"
         with readable(name):
             opened.seek(page)
-            return rgb(opened, name, self._path, upright=self.reading.autorotate, white=white)
+            return rgb(opened, name, deep, upright=self.reading.autorotate, white=white)
 
 
 class ArraySource(StillSource):

@@ -16,6 +16,8 @@ from vos.errors import SourceError
 # of a sequence's pictures.
 _NARROWER, _SAMPLED = {255: 8, 1023: 10, 4095: 12, 16383: 14}, 16
 WHITE = 65535  # of all 16 bits
+# Pages of a stack of such colours that are read at a time, and bytes of them.
+_AHEAD, _BYTES_AHEAD = 32, 64_000_000
 # Tags of a TIFF, and their values where 0 is white, and where nothing has to be turned.
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 _ORIENTATION, _UPRIGHT = 274, 1
@@ -31,7 +33,7 @@ def read_image(path: Path, *, upright: bool = True, white: int = WHITE) -> np.nd
             none of 16 bits.
     """
     with readable(f"{path}"), Image.open(path) as opened:
-        return rgb(opened, f"{path}", path, upright=upright, white=white)
+        return rgb(opened, f"{path}", DeepColours(path), upright=upright, white=white)
 
 
 @contextmanager
@@ -48,20 +50,21 @@ def readable(name: str) -> Iterator[None]:
 
 
 def rgb(
-    image: Image.Image, name: str, path: Path | None = None, *, upright: bool = False, white: int = WHITE
+    image: Image.Image, name: str, deep: DeepColours | None = None, *, upright: bool = False, white: int = WHITE
 ) -> np.ndarray:
     """An image that is open, as `read_image` makes it.
 
     Args:
         image: at the page that is meant.
         name: what to call it in messages.
-        path: the file that it is of; None for one in memory.
+        deep: of the file that it is of; None for one in memory.
         upright, white: as there.
     """
-    deep, white_is_zero = path is not None and _is_deep(image), _white_is_zero(image)
-    if upright and not deep:
-        image = ImageOps.exif_transpose(image)
-    wide = _wide(image, name, path if deep else None)
+    white_is_zero = _white_is_zero(image)
+    wide = None if deep is None or not _is_deep(image) else deep.page(image)
+    if wide is None:
+        image = ImageOps.exif_transpose(image) if upright else image
+        wide = _wide(image, name)
     if wide is None:
         return np.array(image.convert("RGB"))
     eight = ((wide.clip(0, white) * 255 + white // 2) // white).astype(np.uint8)
@@ -72,7 +75,7 @@ def rgb(
 
 def largest(image: Image.Image, name: str, path: Path) -> int:
     """The largest number of an open image, of 16 bits; that of white where it has no more than 8."""
-    wide = _wide(image, name, path if _is_deep(image) else None)
+    wide = DeepColours(path, ahead=1).page(image) if _is_deep(image) else _wide(image, name)
     return WHITE if wide is None or _white_is_zero(image) else int(wide.max(initial=0))
 
 
@@ -94,32 +97,56 @@ def bits(white: int) -> list[str]:
     return [f"{_NARROWER[white]} of 16 bits"] if white in _NARROWER else []
 
 
-def _wide(image: Image.Image, name: str, deep: Path | None) -> np.ndarray | None:
-    """The numbers of an image of 16 bits, int64 (H, W) or (H, W, 3) RGB; None where it has no more than 8.
+class DeepColours:
+    """Colours of 16 bits in a PNG or TIFF, of which Pillow keeps the upper 8.
 
     Args:
-        deep: the file, where it is one of those that `_is_deep`.
+        path: the file.
+        ahead: pages of a TIFF that are read at a time: to come to one, all before it are passed.
     """
-    if image.mode == "F":
-        raise SourceError(f"{name}: images of floating-point values have no defined range; save it as 8 or 16 bit")
-    if image.mode.startswith("I"):
-        numbers = np.asarray(image).astype(np.int64)
-        low, high = int(numbers.min(initial=0)), int(numbers.max(initial=0))
-        if low < 0 or high > WHITE:
-            raise SourceError(
-                f"{name}: whole numbers from {low} to {high} have no defined range; save it as 8 or 16 bit"
-            )
-        return numbers
-    if deep is None:
-        return None
-    image.load()  # what is damaged is said here, and not by a library on standard error
+
+    def __init__(self, path: Path, ahead: int = _AHEAD) -> None:
+        self._path, self._ahead = path, ahead
+        self._first, self._pages = 0, list[np.ndarray]()
+
+    def page(self, image: Image.Image) -> np.ndarray | None:
+        """Of the page that an open image is at: int64 (H, W, 3), RGB; None where OpenCV makes something else of it."""
+        image.load()  # what is damaged is said here, and not by a library on standard error
+        number = image.tell() - self._first
+        if not 0 <= number < len(self._pages):
+            self._first, number = image.tell(), 0
+            size = 8 * image.width * image.height
+            self._pages = _read_pages(self._path, self._first, max(1, min(self._ahead, _BYTES_AHEAD // size)))
+        found = self._pages[number] if self._pages else np.zeros(0)
+        if found.dtype != np.uint16 or found.ndim != 3 or found.shape[2] < 3:
+            return None
+        return np.asarray(found[:, :, 2::-1], dtype=np.int64)
+
+
+def _read_pages(path: Path, first: int, count: int) -> list[np.ndarray]:
+    """As OpenCV reads them. From memory, since it takes names of files in some encodings only."""
+    data = np.memmap(path, np.uint8, "r")
     said = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it warns of what it can read
-    found, pages = cv2.imreadmulti(str(deep), image.tell(), 1, flags=cv2.IMREAD_UNCHANGED)
-    cv2.utils.logging.setLogLevel(said)
-    if not found or pages[0].dtype != np.uint16 or pages[0].ndim != 3 or pages[0].shape[2] < 3:
+    try:
+        return list(cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(first, first + count))[1])
+    except cv2.error:
+        return []
+    finally:
+        cv2.utils.logging.setLogLevel(said)
+
+
+def _wide(image: Image.Image, name: str) -> np.ndarray | None:
+    """The numbers of a grey image of 16 bits, int64 (H, W); None where it has no more than 8."""
+    if image.mode == "F":
+        raise SourceError(f"{name}: images of floating-point values have no defined range; save it as 8 or 16 bit")
+    if not image.mode.startswith("I"):
         return None
-    return np.asarray(pages[0][:, :, 2::-1], dtype=np.int64)
+    numbers = np.asarray(image).astype(np.int64)
+    low, high = int(numbers.min(initial=0)), int(numbers.max(initial=0))
+    if low < 0 or high > WHITE:
+        raise SourceError(f"{name}: whole numbers from {low} to {high} have no defined range; save it as 8 or 16 bit")
+    return numbers
 
 
 def _is_deep(image: Image.Image) -> bool:
