@@ -90,6 +90,8 @@ def test_a_source_that_is_closed_too_early_says_so(tracker: vos.VideoTracker) ->
 def test_what_cannot_go_together_is_refused(tracker: vos.VideoTracker) -> None:
     with open_source(IMAGES) as source, pytest.raises(SettingsError, match="is open already; give reading to"):
         next(tracker.track(source, TRUTH[0], reading=Reading(end=3)))
+    with open_source(IMAGES) as source, pytest.raises(SettingsError, match="goes one way; give both_ways to plan_for"):
+        next(tracker.track(source, plan_for(source, TRUTH[0]), both_ways=True))
     with pytest.raises(SettingsError, match=r"reading must be a vos\.Reading, got dict"):
         next(tracker.track(IMAGES, TRUTH[0], reading={"start": 1}))  # type: ignore[arg-type]
     with open_source([image[:30] for image in IMAGES]) as small:
@@ -214,6 +216,7 @@ def test_a_misspelt_option_of_somebodys_tracker_is_refused(still: None) -> None:
     [
         ("a+b", Still, "'a\\+b' is no name for a tracker"),
         ("", Still, "'' is no name"),
+        (5, Still, "5 is no name"),
         ("mine", Still(Loose()), "tracker 'mine' is none: a tracker is a class, and its attribute Settings"),
         ("mine", Loose, "tracker 'mine' is none: a tracker is a class, and its attribute Settings"),
         ("mine", type("Half", (), {"Settings": Loose, "add": print}), "it has no method locate, update"),

@@ -57,8 +57,8 @@ def register_tracker(name: str, made_by: type[Tracker]) -> None:
     Raises:
         SettingsError: no name, or no such class.
     """
-    if not _NAME.fullmatch(name):
-        raise SettingsError(f"'{name}' is no name for a tracker; use letters, digits, - and _")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise SettingsError(f"{name!r} is no name for a tracker; use letters, digits, - and _")
     _check_class(f"tracker '{name}'", made_by)
     _REGISTERED[name] = made_by
 

@@ -83,6 +83,8 @@ def _tracked(
     if not isinstance(reading, Reading):
         raise SettingsError(f"reading must be a vos.Reading, got {type(reading).__name__}")
     wanted = references if isinstance(references, ReferencePlan) else as_references(references)
+    if isinstance(wanted, ReferencePlan) and both_ways and not wanted.both_ways:
+        raise SettingsError("the plan goes one way; give both_ways to plan_for")
     if isinstance(source, Source) and reading != EVERYTHING:
         raise SettingsError(f"{source.name} is open already; give reading to open_source")
     with nullcontext(source) if isinstance(source, Source) else open_source(source, reading=reading) as opened:

@@ -48,7 +48,7 @@ def test_one_set_of_two_clips(dataset: Callable[..., Ended], runs: Path, tmp_pat
         "classes: mouse, rat",
         "train: 1 clip, 1 picture, 2 masks",
         "val: 1 clip, 5 pictures, 5 masks",
-        "left out: 7 frames before all objects have entered",
+        "left out: 4 frames before all objects have entered",
         f"6 pictures -> {tmp_path / 'set'}",
     ]
     made = tmp_path / "set"
@@ -122,8 +122,15 @@ def test_what_is_refused_changes_nothing(
     assert "every clip is for validation" in dataset("--val", "*").error
     assert "unknown data set 'voc'; there are coco, yolo" in dataset("--to", "voc").error
     assert "no finished results in it: there is no track.json" in dataset(results=tmp_path / "a").error
-    twice = vos("dataset", runs, runs / "a-vos", "-o", tmp_path / "set")
+    (tmp_path / "more/a-vos").mkdir(parents=True)
+    for name in ("track.json", "masks"):
+        (tmp_path / "more/a-vos" / name).symlink_to(runs / "a-vos" / name)
+    twice = vos("dataset", runs, tmp_path / "more", "-o", tmp_path / "set")
     assert "have one name; a data set needs another for each clip" in twice.error
+    assert "--to names nothing; there are coco, yolo" in dataset("--to", "").error
+    (runs / "a-vos").rename(runs / "images-vos")
+    assert "no clip of a data set may be called images; rename the folder" in dataset().error
+    (runs / "images-vos").rename(runs / "a-vos")
     assert not (tmp_path / "set").exists()
     (tmp_path / "set").mkdir()
     (tmp_path / "set/mine.txt").write_text("mine")
@@ -137,7 +144,7 @@ def test_what_is_refused_changes_nothing(
     (runs / "b-vos/masks/00006.png").unlink()
     assert "there is no such file" in dataset("--overwrite").error
     assert contents(tmp_path / "set") == kept
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "runs", "set"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "more", "runs", "set"]
     (tmp_path / "b/clip.mp4").unlink()
     assert "clip.mp4: no such file or folder" in dataset("--overwrite").error
     assert contents(tmp_path / "set") == kept
@@ -149,3 +156,71 @@ def test_what_is_refused_changes_nothing(
     only = vos("dataset", runs / "a-vos", "-o", tmp_path / "set", "--overwrite")
     assert only.error.endswith("set: cannot be written: No space left on device")
     assert contents(tmp_path / "set") == kept
+
+
+def test_folders_that_are_given_twice_count_once(vos: Vos, runs: Path, tmp_path: Path) -> None:
+    ended = vos("dataset", runs, runs / "a-vos", "-o", tmp_path / "set", "--val", "a, b")
+    assert ended.error.startswith("vos: error: every clip is for validation")
+    assert "train: 2 clips, " in vos("dataset", runs, runs / "a-vos", "-o", tmp_path / "set").out
+
+
+def test_clips_of_any_name_may_be_for_validation(vos: Vos, runs: Path, tmp_path: Path) -> None:
+    for number, name in enumerate(("clip[1]", "a, b")):
+        (runs / ("a-vos" if not number else "clip[1]")).rename(runs / name)
+        ended = vos("dataset", runs, "-o", tmp_path / f"{number}", "--val", name)
+        assert "val: 1 clip, 2 pictures" in ended.out, ended.err
+
+
+def test_a_run_that_ended_before_all_was_there(vos: Vos, runs: Path, tmp_path: Path) -> None:
+    """Its later object was to come on frame 7, and is not known in what there is."""
+    track = runs / "a-vos/track.json"
+    lines = track.read_text().splitlines()
+    about = json.loads(lines[0] + "]}")
+    assert about["ids"] == [1, 2]
+    track.write_text("\n".join([*lines[:7], lines[7].rstrip(","), lines[-1].replace("true", "false")]) + "\n")
+    error = vos("dataset", runs, "-o", tmp_path / "set").error
+    assert error.endswith("a-vos: not one of its frames can be taken: in all, an object has not entered yet")
+    track.write_text(track.read_text().replace('"ids": [1, 2]', '"ids": [1]'))
+    ended = vos("dataset", runs, "-o", tmp_path / "set")
+    assert "the run ended early of a; the frames until then are in it" in ended.out
+
+
+def test_objects_without_a_label_are_pointed_out(vos: Vos, runs: Path, tmp_path: Path) -> None:
+    for name in ("a-vos", "b-vos"):
+        track = runs / name / "track.json"
+        lines = track.read_text().splitlines(keepends=True)
+        about = {**json.loads(lines[0].strip() + "]}"), "labels": []}
+        track.write_text(json.dumps(about).removesuffix("]}") + "\n" + "".join(lines[1:]))
+    said = vos("dataset", runs, "-o", tmp_path / "set").out
+    assert "classes: object 1, object 2" in said
+    assert "objects without a label are of one class wherever they have one id: a, b; vos export --label" in said
+
+
+def test_every_counts_what_can_be_taken(dataset: Callable[..., Ended], runs: Path) -> None:
+    assert "train: 1 clip, 1 picture, 2 masks" in dataset("--every", "100", results=runs / "a-vos").out
+
+
+def test_a_data_set_that_cannot_be_replaced_stays(
+    dataset: Callable[..., Ended], runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert dataset().code == 0
+    kept = contents(tmp_path / "set")
+    rename = Path.rename
+
+    def stuck(self: Path, target: Path) -> Path:
+        if self.name == "annotations" and self.parent.name.startswith(".set-"):
+            raise PermissionError(13, "Permission denied", str(self))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", stuck)
+    assert "Permission denied" in dataset("--overwrite", "--every", "2").error
+    assert contents(tmp_path / "set") == kept
+    assert not list(tmp_path.glob(".set*"))
+
+
+def test_into_the_folder_where_one_is(vos: Vos, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert vos("dataset", Path("../runs"), "-o", ".").code == 0
+    about = json.loads((tmp_path / "here/dataset.json").read_text())
+    assert all(Path(clip["results"]).is_absolute() for clip in about["clips"])

@@ -252,7 +252,7 @@ def test_finished_results_of_another_mask_or_clip(track: Callable[..., Ended], t
     changed = np.array(Image.open(mask))
     changed[int(np.nonzero(changed)[0].mean()) :] = 0
     Image.fromarray(changed).save(mask)
-    assert "finished results of another run: it had reference_prints" in track("new", "--resume").error
+    assert "finished results of another run: another mask" in track("new", "--resume").error
     mask.write_bytes(kept)
     assert "finished already" in track("new", "--resume").out
     video = tmp_path / "clip.mp4"

@@ -40,8 +40,11 @@ def dataset(
     formats = split_names(to)
     if unknown := [name for name in formats if name not in FORMATS]:
         raise SettingsError(f"unknown data set {unknown[0]!r}; there are {', '.join(FORMATS)}")
-    folders = [folder for given in results for folder in _folders(expanded(given))]
-    members, folder = _members(folders, split_names(",".join(val))), expanded(out)
+    if not formats:
+        raise SettingsError(f"--to names nothing; there are {', '.join(FORMATS)}")
+    found = [path for given in results for path in _folders(expanded(given))]
+    folders = list({path.resolve(): path for path in found}.values())  # each once
+    members, folder = _members(folders, val), expanded(out)
     total = sum(member.saved.clip.frame_count for member in members)
     with alone(folder), FrameProgress(total, quiet=quiet, what="converting") as progress:
         contents = join(members, folder, formats, every=every, sure=sure, overwrite=overwrite, advance=progress.advance)
@@ -58,7 +61,10 @@ def _folders(given: Path) -> list[Path]:
         return [given]
     found = sorted((path.parent for path in given.glob(f"*/{TRACK_FILE}")), key=natural_key)
     if not found:
-        raise OutputError(f"{given}: no finished results in it: there is no {TRACK_FILE}, nor in a folder of it")
+        raise OutputError(
+            f"{given}: no finished results in it: there is no {TRACK_FILE}, nor in a folder of it; track with --save "
+            "masks,json among others"
+        )
     return found
 
 
@@ -68,16 +74,14 @@ def _members(folders: list[Path], val: list[str]) -> list[Member]:
     if twice:
         same = [str(folder) for folder, name in zip(folders, names, strict=True) if name.casefold() == twice[0]]
         raise OutputError(f"{same[0]} and {same[1]} have one name; a data set needs another for each clip")
-    for pattern in val:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise SettingsError(f"--val {pattern}: no clip is called so; there are {', '.join(names)}")
+    validating = {name for text in val for name in _named(text, names)}
     members = []
     for folder, name in zip(folders, names, strict=True):
         saved = SavedResults(folder)
         if saved.given is None:
             raise OutputError(f"{folder}: pictures are needed, and where they came from is not known")
         open_source(saved.given, reading=saved.reading).close()  # what is not there any more is said at once
-        members.append(Member(name, saved, saved.given, any(fnmatchcase(name, pattern) for pattern in val)))
+        members.append(Member(name, saved, saved.given, name in validating))
     if all(member.validates for member in members):
         raise SettingsError("every clip is for validation, and none is left for training; give fewer to --val")
     return members
@@ -85,6 +89,19 @@ def _members(folders: list[Path], val: list[str]) -> list[Member]:
 
 def _counted(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _named(text: str, names: list[str]) -> set[str]:
+    """Those of the names that a value of --val means: the name itself, or names and patterns between commas."""
+    if text in names:
+        return {text}
+    found = set()
+    for pattern in split_names(text):
+        own = {name for name in names if name == pattern or fnmatchcase(name, pattern)}
+        if not own:
+            raise SettingsError(f"--val {pattern}: no clip is called so; there are {', '.join(names)}")
+        found |= own
+    return found
 
 
 def _told(members: list[Member], contents: Contents) -> list[str]:
@@ -96,5 +113,12 @@ def _told(members: list[Member], contents: Contents) -> list[str]:
             "mask": contents.annotations[split],
         }
         lines.append(f"{split}: {', '.join(_counted(count, what) for what, count in parts.items())}")
-    lines += [f"left out: {frames(count)} {why}" for why, count in contents.left_out.items()]
+    lines += [f"left out: {frames(count)} {why}" for why, count in contents.left_out.items() if count]
+    if early := [member.name for member in members if not member.saved.complete]:
+        lines.append(f"the run ended early of {', '.join(early)}; the frames until then are in it")
+    if len(contents.unnamed) > 1:
+        lines.append(
+            f"objects without a label are of one class wherever they have one id: {', '.join(contents.unnamed)}; "
+            "vos export --label names them"
+        )
     return lines

@@ -15,8 +15,8 @@ from vos.errors import OutputError
 from vos.results import KINDS, Labels, ResultWriter, Run
 from vos.results.kinds import kinds_of
 from vos.results.lock import alone
-from vos.results.renumber import relabel
 from vos.results.saved import SavedResults
+from vos.results.track import relabel
 from vos.video import open_source
 
 _MADE_BY_TRACKING = ("masks", "json")
@@ -64,6 +64,13 @@ def export(
     first = number(start_number) or saved.first_number
     labels = Labels(tuple(label)) if label else saved.labels
     target = out or results
+    if label and target.resolve() == results.resolve():
+        others = [kind for kind in KINDS.values() if kind.labelled and kind not in kinds and kind.target.files(results)]
+        if others:
+            names = ", ".join(kind.name for kind in others)
+            raise OutputError(
+                f"{results}: {names} there would keep other labels; add to --to, or choose another folder with -o"
+            )
     if saved.soft is not None and target.resolve() == results.resolve():
         for kind in kinds:
             if kind.target.name == saved.soft.name:

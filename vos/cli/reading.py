@@ -18,7 +18,7 @@ T = TypeVar("T")
 _EVERY_SECONDS = 10.0
 _CUTS_SHOWN = 10
 # Outputs for training, to which a picture without a mask says that nothing is there.
-_DATA_SETS = ("coco", "youtube", "yolo")
+DATA_SETS = ("coco", "youtube", "yolo")
 
 
 def reading_of(
@@ -49,7 +49,7 @@ def notes(source: Source, plan: ReferencePlan, save: Sequence[str]) -> list[str]
     if "overlay" in save and (reason := why_silent(source.origin)) is not None:
         lines.append(f"{source.name}: {reason}; overlay.mp4 is silent")
     late = {i: frame for i, frame in plan.entries.items() if frame > source.first().index and not plan.both_ways}
-    sets = [KINDS[name].target for name in save if name in _DATA_SETS]
+    sets = [KINDS[name].target for name in save if name in DATA_SETS]
     if late and sets:
         who = ", ".join(f"{i} before frame {frame}" for i, frame in late.items())
         lines.append(

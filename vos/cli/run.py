@@ -14,7 +14,7 @@ import typer
 
 from vos.backwards import Backwards, reopening
 from vos.cli.console import FrameProgress, duration, stderr
-from vos.cli.reading import Watch, notes
+from vos.cli.reading import DATA_SETS, Watch, notes
 from vos.cli.report import called, ended, frames, pointed_at, system_error, tell, understood, valid
 from vos.cli.session import Session
 from vos.cli.stopping import STOPPED, Stopped
@@ -80,8 +80,8 @@ def run(source: str, wanted: list[Reference], session: Session, out: Path, wishe
         if wishes.resume and job is None:
             what = "this source" if opened.origin is None else f"tracker {session.settings.tracker.name}"
             raise OutputError(f"{out}: a run of {what} cannot be resumed; leave out --resume")
-        if wishes.resume and _is_finished(out, about, opened.first(), wishes):
-            tell(wishes.quiet, f"{out}: finished already; nothing to resume")
+        if wishes.resume and (labels := _finished(out, about, opened.first(), wishes)) is not None:
+            tell(wishes.quiet, f"{out}: finished already; nothing to resume", *_other_classes(labels, wishes))
             return
         tell(
             wishes.quiet,
@@ -105,17 +105,24 @@ def run(source: str, wanted: list[Reference], session: Session, out: Path, wishe
                 _follow(opened, plan, session, kept, writer, wishes, before, resumable=job is not None)
 
 
-def _is_finished(out: Path, about: Run, first: Frame, wishes: Wishes) -> bool:
-    """Whether OUT holds all results of this run; ResumeError where they are of another that may not be replaced."""
+def _finished(out: Path, about: Run, first: Frame, wishes: Wishes) -> Labels | None:
+    """The labels of OUT's results, if it holds all of this run; ResumeError where they are of another that may not be
+    replaced."""
     if not is_finished(out, wishes.save):
-        return False
+        return None
     try:
-        check_finished(out, about, first)
+        return check_finished(out, about, first)
     except ResumeError:
         if not wishes.overwrite:
             raise
-        return False
-    return True
+        return None
+
+
+def _other_classes(labels: Labels, wishes: Wishes) -> list[str]:
+    """That finished data sets have other classes than these jobs would give them."""
+    if labels.names == wishes.labels.names or not any(name in DATA_SETS for name in wishes.save):
+        return []
+    return ["its data sets have the classes that they had; vos dataset makes one of several clips, with classes of all"]
 
 
 def _kept(out: Path, job: dict[str, Any], wishes: Wishes) -> Kept | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from vos.errors import OutputError
 from vos.paths import put
 
-_PART = ".part"
+PART = ".part"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Reserve:
     """
 
     def __init__(self, folder: Path, size: int) -> None:
-        self._path = folder / f".reserve{_PART}"
+        self._path = folder / f".reserve{PART}"
         chunk = bytes(1 << 20)
         try:
             with open(self._path, "wb") as file:
@@ -90,7 +90,7 @@ class PartFile:
         self._path = path
         self._failure: OSError | None = None
         self._broken: OSError | None = None
-        self._part = path.with_name(path.name + _PART)
+        self._part = path.with_name(path.name + PART)
         self._reserve = reserve
         self._file = open(self._part, "wb", buffering=0)  # noqa: SIM115 - closed by publish or discard
 
@@ -232,5 +232,5 @@ def remove_results(out: Path, targets: Sequence[Target]) -> None:
 def remove_unfinished(out: Path, targets: Sequence[Target]) -> None:
     """Delete the temporary files of this run, or of one that was killed."""
     for target in targets:
-        for path in target.files(out, _PART):
+        for path in target.files(out, PART):
             path.unlink(missing_ok=True)

@@ -13,7 +13,6 @@ from vos.results.journal import difference, is_kept
 from vos.results.kinds import kinds_of
 from vos.results.labels import Labels
 from vos.results.record import print_of
-from vos.results.renumber import renumber
 from vos.results.sinks import Run
 from vos.results.track import RECORD_FILE, TRACK_FILE, dump, head, read_track
 from vos.types import Frame
@@ -51,20 +50,21 @@ def is_finished(out: Path, save: Sequence[str]) -> bool:
     return not (out / TRACK_FILE).is_file() or read_track(out).get("complete") is True
 
 
-def check_finished(out: Path, run: Run, first: Frame) -> None:
+def check_finished(out: Path, run: Run, first: Frame) -> Labels:
     """Refuse finished results that were made of something else, or of which that is not known.
 
-    Where classes alone have other numbers than this run would give them, as when a table of clips has grown, the
-    results are made to have these (see `renumber`).
+    Classes of objects that are not in it may be others, as when a table of clips has grown.
 
     Args:
         out: the folder.
         run: what would be done.
         first: the first frame that would be read.
 
+    Returns:
+        The labels that the results have.
+
     Raises:
         ResumeError.
-        OutputError: see `renumber`.
     """
     track = read_track(out) if (out / TRACK_FILE).is_file() else _recorded(out)
     if track is None:
@@ -79,6 +79,8 @@ def check_finished(out: Path, run: Run, first: Frame) -> None:
             if isinstance(facts := record.get(section), dict):
                 facts.pop(name, None)
     other = difference(found, {name: wanted[name] for name in found})
+    if other is not None and other.startswith("it had reference_prints"):
+        other = "another mask"
     if other is None and _pictures_differ(track, first):
         other = "another clip"
     if other is not None:
@@ -94,8 +96,7 @@ def check_finished(out: Path, run: Run, first: Frame) -> None:
                 f"{run.labels.of(i) or 'without label'}; `vos export --label` changes labels without tracking, or "
                 "track again with --overwrite"
             )
-    if labels.names != run.labels.names:
-        renumber(out, run.ids, labels, run.labels)
+    return labels
 
 
 def _pictures_differ(track: Mapping[str, Any], first: Frame) -> bool:

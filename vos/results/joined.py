@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -46,6 +48,10 @@ class Member:
     given: str
     validates: bool = False
 
+    def __post_init__(self) -> None:
+        if self.name.casefold() == "images":  # YOLO puts "labels" in the place of the last "images" of a path
+            raise OutputError(f"{self.saved.folder}: no clip of a data set may be called images; rename the folder")
+
     @property
     def split(self) -> str:
         return VAL if self.validates else TRAIN
@@ -57,9 +63,10 @@ class Contents:
 
     Attributes:
         pictures, annotations: how many of each, by split.
-        left_out: frames that were not taken, by why.
+        left_out: frames that would have been taken, by why they were not.
         others: frames of which the source now shows other pictures than were tracked, by clip.
         classes: their names, in order.
+        unnamed: clips with an object that has no label, whose id is its class in all of them.
     """
 
     pictures: Counter[str] = field(default_factory=Counter)
@@ -67,6 +74,7 @@ class Contents:
     left_out: Counter[str] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
     classes: tuple[str, ...] = ()
+    unnamed: tuple[str, ...] = ()
 
 
 def join(
@@ -91,7 +99,7 @@ def join(
         members: the clips.
         folder: where to; it appears when it is whole.
         formats: of `FORMATS`.
-        every: take every so manieth frame that was tracked.
+        every: take every so manieth of the frames that can be taken.
         sure: leave frames out in which an object is uncertain.
         overwrite: replace a data set that is there.
         advance: called after every frame that was read.
@@ -100,12 +108,14 @@ def join(
         OutputError: the folder is there already or cannot be written, or results do not fit their source.
         SourceError: a source cannot be read.
     """
+    folder = folder.absolute()
     _check_folder(folder, overwrite=overwrite)
     names = tuple(dict.fromkeys(name for member in members for name in member.saved.labels.names))
-    contents, part = Contents(), folder.with_name(folder.name + _PART)
+    contents, part = Contents(), None
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=_PART, dir=folder.parent))
+        part.chmod(0o777 & ~_umask())
         with ExitStack() as files:
             splits = {name: _Split(part, name, files) for name in dict.fromkeys(member.split for member in members)}
             for member in members:
@@ -115,24 +125,29 @@ def join(
                     splits[member.split].add(member, result, labels, formats)
                     taken += 1
                 if not taken:
-                    raise OutputError(f"{member.saved.folder}: not one of its frames can be taken")
+                    why = "in all, an object has not entered yet" + (" or is uncertain" if sure else "")
+                    raise OutputError(f"{member.saved.folder}: not one of its frames can be taken: {why}")
             unnamed = {i for member in members for i in member.saved.ids if member.saved.labels.of(i) is None}
             every_label = Labels(tuple(f"{name}:" for name in names))
             for name, split in splits.items():
                 contents.pictures[name], contents.annotations[name] = len(split.images), split.count
                 split.finish(part, every_label, sorted(unnamed), formats)
         contents.classes = tuple(every_label.classes(unnamed).values())
+        contents.unnamed = tuple(
+            one.name for one in members if any(one.saved.labels.of(i) is None for i in one.saved.ids)
+        )
         if "yolo" in formats:
             folders = {name: f"images/{name if name in splits else TRAIN}" for name in (TRAIN, VAL)}
             (part / "data.yaml").write_text(data_yaml(every_label, unnamed, **folders), encoding="utf-8")
-        clips = [{"name": one.name, "split": one.split, "results": str(one.saved.folder)} for one in members]
+        clips = [{"name": one.name, "split": one.split, "results": str(one.saved.folder.absolute())} for one in members]
         about = {"format": _FORMAT, "version": 1, "clips": clips, "every": every, "sure": sure, "versions": versions()}
         (part / _RECORD).write_text(dump(about) + "\n", encoding="utf-8")
         _publish(part, folder)
     except OSError as error:
         raise OutputError(f"{error.filename or folder}: cannot be written: {error.strerror}") from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
     return contents
 
 
@@ -188,16 +203,21 @@ def _chosen(
     member: Member, every: int, contents: Contents, advance: Callable[[], None], *, sure: bool
 ) -> Iterator[FrameResult]:
     """The results that are taken of a clip, with their pictures."""
-    saved = member.saved
+    saved, taken, late, unsure = member.saved, 0, 0, 0
     with open_source(member.given, reading=saved.reading) as source:
-        for position, result in enumerate(saved.results(iter(source))):
-            if len(result.objects) < len(saved.ids):
-                contents.left_out["before all objects have entered"] += 1
+        for result in saved.results(iter(source)):
+            if len(result.objects) < len(saved.expected):
+                late += 1
             elif sure and any(item.state is State.UNCERTAIN for item in result.objects):
-                contents.left_out["with an object that is uncertain"] += 1
-            elif position % every == 0:
-                yield result
+                unsure += 1
+            else:
+                if taken % every == 0:
+                    yield result
+                taken += 1
             advance()
+    # Of these, as of the others, only every so manieth would have been taken.
+    contents.left_out["before all objects have entered"] += -(-late // every)
+    contents.left_out["with an object that is uncertain"] += -(-unsure // every)
     if saved.others:
         contents.others[member.name] = saved.others
 
@@ -218,14 +238,30 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _publish(part: Path, folder: Path) -> None:
-    """Put what is whole in the place of what may be there; files that somebody has added stay."""
+    """Put what is whole in the place of what may be there, or nothing of it.
+
+    What somebody has put beside a data set stays; what is inside its folders goes with them.
+    """
     if not folder.exists():
         part.rename(folder)
         return
-    for name in _OWN:
-        if (old := folder / name).is_dir():
-            shutil.rmtree(old)
-        else:
-            old.unlink(missing_ok=True)
-        if (part / name).exists():
-            (part / name).rename(old)
+    old = part / "old"
+    old.mkdir()
+    moved: list[tuple[Path, Path]] = []
+    try:
+        for name in _OWN:
+            for here, there in ((folder / name, old / name), (part / name, folder / name)):
+                if here.exists():
+                    here.rename(there)
+                    moved.append((here, there))
+    except BaseException:
+        for here, there in reversed(moved):
+            there.rename(here)
+        raise
+
+
+def _umask() -> int:
+    """What new folders may not be; it can only be told by setting it."""
+    now = os.umask(0)
+    os.umask(now)
+    return now

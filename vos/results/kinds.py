@@ -31,6 +31,7 @@ class Kind:
         pixels: needs the pictures, not the masks alone.
         takes_soft: uses each object's own soft mask where there is one, parts hidden behind other objects included.
         needs_soft: shows soft edges, which nothing but soft masks can tell.
+        labelled: says what objects are called.
         check: raises OutputError where it cannot be had at all, of frames of a size, (H, W).
     """
 
@@ -40,6 +41,7 @@ class Kind:
     pixels: bool = False
     takes_soft: bool = False
     needs_soft: bool = False
+    labelled: bool = False
     check: Callable[[tuple[int, int]], None] = lambda _: None
 
 
@@ -51,6 +53,7 @@ _ALL = (
         Target("overlay.mp4"),
         OverlaySink,
         pixels=True,
+        labelled=True,
         check=check_overlay,
     ),
     Kind("json", Target(TRACK_FILE), TrackSink),
@@ -67,18 +70,19 @@ _ALL = (
         check=check_prores,
     ),
     Kind("pictures", Target("pictures", r"\d{5,}\.jpg"), PictureSink, pixels=True),
-    Kind("coco", Target("coco.json"), CocoSink, takes_soft=True),
-    Kind("youtube", Target("youtube.json"), YoutubeSink, takes_soft=True),
+    Kind("coco", Target("coco.json"), CocoSink, takes_soft=True, labelled=True),
+    Kind("youtube", Target("youtube.json"), YoutubeSink, takes_soft=True, labelled=True),
     Kind(
         "yolo",
         Target("yolo", r"images/\d{5,}\.jpg|labels/\d{5,}\.txt|data\.yaml"),
         YoloSink,
         pixels=True,
         takes_soft=True,
+        labelled=True,
     ),
     Kind("npz", Target("masks.npz"), ArraySink, takes_soft=True),
-    Kind("polygons", Target("polygons.json"), PolygonSink, takes_soft=True),
-    Kind("csv", Target("measurements.csv"), MeasurementSink),
+    Kind("polygons", Target("polygons.json"), PolygonSink, takes_soft=True, labelled=True),
+    Kind("csv", Target("measurements.csv"), MeasurementSink, labelled=True),
 )
 KINDS = {kind.name: kind for kind in _ALL}
 DEFAULT_KINDS = ("masks", "overlay", "json")

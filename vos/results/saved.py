@@ -55,6 +55,7 @@ class SavedResults:
     Attributes:
         others: how many frames of the source that `results` was given so far are other pictures than those tracked.
         complete: the run came to its end.
+        expected: the objects that were to come, of which a run that ended early may not have all.
 
     Args:
         out: the folder.
@@ -81,6 +82,7 @@ class SavedResults:
             )
             self.given: str | None = about.get("given")
             self.reading = Reading.restored(about.get("reading", {}))
+            self.expected = frozenset({*map(int, track.get("ids", ())), *self.ids})
             self.labels = Labels(tuple(map(str, track.get("labels", ()))))
             self.first_number: str | None = track.get("first_number")
             self._number = None if self.first_number is None else int(self.first_number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
@@ -14,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from vos.errors import OutputError
-from vos.results.files import Reserve, TextPart
+from vos.paths import put
+from vos.results.files import PART, Reserve, TextPart
+from vos.results.labels import Labels
 from vos.results.record import print_of
 from vos.results.sinks import Clip, Run
 from vos.results.summary import Summary
@@ -79,6 +82,7 @@ def head(run: Run) -> dict[str, Any]:
         "source": {**about(run.clip), **run.reading},
         "references": run.references,
         "reference_prints": run.reference_prints,
+        "ids": run.ids,
         "labels": run.labels.given,
         "both_ways": run.both_ways,
         "first_number": run.first_number,
@@ -154,6 +158,33 @@ def read_track(out: Path) -> dict[str, Any]:
     if not isinstance(track, dict) or track.get("format") != FORMAT or track.get("version") != VERSION:
         raise not_a_track(out)
     return track
+
+
+def relabel(out: Path, labels: Labels) -> None:
+    """Change what the track file of a folder of results says that objects are called.
+
+    Raises:
+        OutputError: it cannot be written; it is as it was.
+    """
+    path = out / TRACK_FILE
+    part = path.with_name(path.name + PART)
+    try:
+        with open(path, "rb") as old, open(part, "wb") as new:
+            # The first line is all that there is before the frames, as long as nobody has formatted it otherwise.
+            first = old.readline().rstrip()
+            if first.endswith(b"["):
+                about = {**json.loads(first + b"]}"), "labels": labels.given}
+                new.write((dump(about).removesuffix("]}") + "\n").encode())
+                shutil.copyfileobj(old, new)
+            else:
+                new.write((dump({**read_track(out), "labels": labels.given}) + "\n").encode())
+        put(part, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+    except ValueError as error:
+        raise not_a_track(out) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def not_a_track(out: Path) -> OutputError:
