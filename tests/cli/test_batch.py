@@ -163,7 +163,7 @@ def test_all_jobs_have_the_same_classes(
         "shots/a.mov,shots/a.png,dog:1; cat:2\n"
         "shots/stills,shots/stills.png,\n"
     )
-    save = ("--save", "coco,youtube,yolo,json", "--label", "mouse")
+    save = ("--save", "masks,coco,yolo,json", "--label", "mouse")
     ended = track(table, *save)
     assert ended.code == 0, ended.err
     used = {}
