@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections import Counter
@@ -26,7 +25,6 @@ from vos.video import open_source
 
 FORMATS = ("coco", "yolo")
 TRAIN, VAL = "train", "val"
-_PART = ".part"
 # Says that a folder is such a data set, and what is in it.
 _RECORD, _FORMAT = "dataset.json", "vos-dataset"
 _OWN = ("images", "labels", "annotations", "data.yaml", _RECORD)
@@ -110,44 +108,54 @@ def join(
     """
     folder = folder.absolute()
     _check_folder(folder, overwrite=overwrite)
-    names = tuple(dict.fromkeys(name for member in members for name in member.saved.labels.names))
-    contents, part = Contents(), None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=_PART, dir=folder.parent))
-        part.chmod(0o777 & ~_umask())
-        with ExitStack() as files:
-            splits = {name: _Split(part, name, files) for name in dict.fromkeys(member.split for member in members)}
-            for member in members:
-                labels = member.saved.labels.among(names)
-                taken = 0
-                for result in _chosen(member, every, contents, advance, sure=sure):
-                    splits[member.split].add(member, result, labels, formats)
-                    taken += 1
-                if not taken:
-                    why = "in all, an object has not entered yet" + (" or is uncertain" if sure else "")
-                    raise OutputError(f"{member.saved.folder}: not one of its frames can be taken: {why}")
-            unnamed = {i for member in members for i in member.saved.ids if member.saved.labels.of(i) is None}
-            every_label = Labels(tuple(f"{name}:" for name in names))
-            for name, split in splits.items():
-                contents.pictures[name], contents.annotations[name] = len(split.images), split.count
-                split.finish(part, every_label, sorted(unnamed), formats)
-        contents.classes = tuple(every_label.classes(unnamed).values())
-        contents.unnamed = tuple(
-            one.name for one in members if any(one.saved.labels.of(i) is None for i in one.saved.ids)
-        )
-        if "yolo" in formats:
-            folders = {name: f"images/{name if name in splits else TRAIN}" for name in (TRAIN, VAL)}
-            (part / "data.yaml").write_text(data_yaml(every_label, unnamed, **folders), encoding="utf-8")
-        clips = [{"name": one.name, "split": one.split, "results": str(one.saved.folder.absolute())} for one in members]
-        about = {"format": _FORMAT, "version": 1, "clips": clips, "every": every, "sure": sure, "versions": versions()}
-        (part / _RECORD).write_text(dump(about) + "\n", encoding="utf-8")
-        _publish(part, folder)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as aside:
+            made = Path(aside, "new")
+            made.mkdir()
+            contents = _write(members, made, formats, every, advance, sure=sure)
+            _publish(made, folder, Path(aside, "old"))
     except OSError as error:
         raise OutputError(f"{error.filename or folder}: cannot be written: {error.strerror}") from error
-    finally:
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
+    return contents
+
+
+def _write(
+    members: Sequence[Member],
+    folder: Path,
+    formats: Sequence[str],
+    every: int,
+    advance: Callable[[], None],
+    *,
+    sure: bool,
+) -> Contents:
+    """All of a data set, into an empty folder."""
+    contents = Contents()
+    names = tuple(dict.fromkeys(name for member in members for name in member.saved.labels.names))
+    classes = Labels(tuple(f"{name}:" for name in names))
+    unnamed = {i for member in members for i in member.saved.ids if member.saved.labels.of(i) is None}
+    with ExitStack() as files:
+        splits = {name: _Split(folder, name, files) for name in dict.fromkeys(member.split for member in members)}
+        for member in members:
+            labels = member.saved.labels.among(names)
+            taken = 0
+            for result in _chosen(member, every, contents, advance, sure=sure):
+                splits[member.split].add(member, result, labels, formats)
+                taken += 1
+            if not taken:
+                why = "in all, an object has not entered yet" + (" or is uncertain" if sure else "")
+                raise OutputError(f"{member.saved.folder}: not one of its frames can be taken: {why}")
+        for name, split in splits.items():
+            contents.pictures[name], contents.annotations[name] = len(split.images), split.count
+            split.finish(classes, sorted(unnamed), formats)
+    contents.classes = tuple(classes.classes(unnamed).values())
+    contents.unnamed = tuple(one.name for one in members if any(one.saved.labels.of(i) is None for i in one.saved.ids))
+    if "yolo" in formats:
+        folders = {name: f"images/{name if name in splits else TRAIN}" for name in (TRAIN, VAL)}
+        (folder / "data.yaml").write_text(data_yaml(classes, unnamed, **folders), encoding="utf-8")
+    clips = [{"name": one.name, "split": one.split, "results": str(one.saved.folder.absolute())} for one in members]
+    about = {"format": _FORMAT, "version": 1, "clips": clips, "every": every, "sure": sure, "versions": versions()}
+    (folder / _RECORD).write_text(dump(about) + "\n", encoding="utf-8")
     return contents
 
 
@@ -158,9 +166,8 @@ class _Split:
         self.images: list[str] = []
         self.count = 0
         self._folder, self._name = folder, name
-        self._annotations: IO[str] = files.enter_context(
-            open(folder / f"{name}{_PART}", "w+", encoding="utf-8")  # noqa: SIM115 - `files` closes it
-        )
+        waiting = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115 - `files` closes it
+        self._annotations: IO[str] = files.enter_context(waiting)
 
     def add(self, member: Member, result: FrameResult, labels: Labels, formats: Sequence[str]) -> None:
         name, number = f"{member.name}/{picture_name(result.frame)}", len(self.images)
@@ -184,10 +191,10 @@ class _Split:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
 
-    def finish(self, folder: Path, labels: Labels, unnamed: Sequence[int], formats: Sequence[str]) -> None:
+    def finish(self, labels: Labels, unnamed: Sequence[int], formats: Sequence[str]) -> None:
         self._annotations.seek(0)
         if "coco" in formats:
-            path = folder / "annotations" / f"instances_{self._name}.json"
+            path = self._folder / "annotations" / f"instances_{self._name}.json"
             path.parent.mkdir(exist_ok=True)
             with open(path, "w", encoding="utf-8") as file:
                 about = dump({"description": f"masks of several clips, {self._name}"})
@@ -195,8 +202,6 @@ class _Split:
                 shutil.copyfileobj(self._annotations, file)
                 file.write('\n], "images": [\n' + ",\n".join(self.images))
                 file.write('\n], "categories": ' + dump(categories(labels, unnamed)) + "}\n")
-        self._annotations.close()
-        (folder / f"{self._name}{_PART}").unlink()
 
 
 def _chosen(
@@ -237,20 +242,19 @@ def _is_ours(folder: Path) -> bool:
     return False
 
 
-def _publish(part: Path, folder: Path) -> None:
-    """Put what is whole in the place of what may be there, or nothing of it.
+def _publish(made: Path, folder: Path, old: Path) -> None:
+    """Put what is whole in the place of what may be there, which goes to `old`; or nothing of it.
 
     What somebody has put beside a data set stays; what is inside its folders goes with them.
     """
     if not folder.exists():
-        part.rename(folder)
+        made.rename(folder)
         return
-    old = part / "old"
     old.mkdir()
     moved: list[tuple[Path, Path]] = []
     try:
         for name in _OWN:
-            for here, there in ((folder / name, old / name), (part / name, folder / name)):
+            for here, there in ((folder / name, old / name), (made / name, folder / name)):
                 if here.exists():
                     here.rename(there)
                     moved.append((here, there))
@@ -258,10 +262,3 @@ def _publish(part: Path, folder: Path) -> None:
         for here, there in reversed(moved):
             there.rename(here)
         raise
-
-
-def _umask() -> int:
-    """What new folders may not be; it can only be told by setting it."""
-    now = os.umask(0)
-    os.umask(now)
-    return now
