@@ -24,7 +24,7 @@ _SUFFIX = "-vos"  # of the folders that `vos track` makes
 
 def dataset(
     results: list[Path] = typer.Argument(
-        metavar="OUT...", help="Folders of results that hold masks and track.json, or folders of such folders."
+        metavar="OUT", help="Folders of results that hold masks and track.json, or folders of such folders."
     ),
     out: Path = typer.Option(..., "-o", "--out", metavar="DATASET", help="Folder for the data set."),
     to: str = typer.Option(",".join(FORMATS), "--to", metavar="KIND,...", help=f"What for: {', '.join(FORMATS)}."),
