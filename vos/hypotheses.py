@@ -200,8 +200,8 @@ def _deepest(region: np.ndarray, box: np.ndarray) -> np.ndarray | None:
 
 def _window(box: np.ndarray, image: FeatureMap) -> Window:
     """Cells in which SAM may find what a box, float (4,), xyxy in places of the logits, asks for."""
-    grown = _AROUND_BOX * (box[2:] - box[:2]) + _AROUND_PLACES
-    low, high = (box[:2] - grown) / PLACES, (box[2:] + grown) / PLACES
+    room = _AROUND_BOX * (box[2:] - box[:2]) + _AROUND_PLACES
+    low, high = (box[:2] - room) / PLACES, (box[2:] + room) / PLACES
     x, y = (
         slice(max(0, math.floor(a)), min(n, math.ceil(b)))
         for a, b, n in zip(low, high, reversed(image.grid_size), strict=True)

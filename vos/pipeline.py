@@ -80,6 +80,7 @@ def _checked(preset: str | Path, overrides: Changes) -> Settings:
 def _tracked(
     load: Callable[[], VideoTracker], source: Given | Source, references: Any, both_ways: bool, reading: Reading
 ) -> Generator[FrameResult, None, None]:
+    """As `VideoTracker.track`, by the tracker that `load` gives once all that can be checked without it is."""
     if not isinstance(reading, Reading):
         raise SettingsError(f"reading must be a vos.Reading, got {type(reading).__name__}")
     wanted = references if isinstance(references, ReferencePlan) else as_references(references)

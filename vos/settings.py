@@ -357,7 +357,8 @@ def _check_known(options: type[BaseModel], given: Any, prefix: str) -> None:
     """SettingsError for a setting that a tracker does not have, which pydantic passes over unless it is told not to."""
     if not isinstance(given, Mapping) or options.model_config.get("extra") == "allow":
         return
-    known = {name for key, field in options.model_fields.items() for name in (key, field.alias)}
+    fields = options.model_fields.items()
+    known = [name for key, field in fields for name in (key, field.alias, field.validation_alias)]
     for name in given:
         if name not in known:
             raise SettingsError(

@@ -31,7 +31,7 @@ def dataset(
     val: list[str] = typer.Option(
         [], "--val", metavar="NAME,...", help="Clips for validation, by name or pattern; all others are for training."
     ),
-    every: int = typer.Option(1, "--every", metavar="N", min=1, help="Take every Nth frame that was tracked."),
+    every: int = typer.Option(1, "--every", metavar="N", min=1, help="Take every Nth of the frames that can be taken."),
     sure: bool = typer.Option(False, "--sure", help="Leave out frames in which an object is uncertain."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace a data set that is there."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),

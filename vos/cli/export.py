@@ -64,18 +64,19 @@ def export(
     first = number(start_number) or saved.first_number
     labels = Labels(tuple(label)) if label else saved.labels
     target = out or results
-    if label and target.resolve() == results.resolve():
+    in_place = target.resolve() == results.resolve()
+    if label and in_place:
         others = [kind for kind in KINDS.values() if kind.labelled and kind not in kinds and kind.target.files(results)]
         if others:
             names = ", ".join(kind.name for kind in others)
             raise OutputError(
                 f"{results}: {names} there would keep other labels; add to --to, or choose another folder with -o"
             )
-    if saved.soft is not None and target.resolve() == results.resolve():
+    if saved.soft is not None and in_place:
         for kind in kinds:
             if kind.target.name == saved.soft.name:
                 raise OutputError(f"{saved.soft}: soft edges are read from there; choose another folder with -o")
-    if target.resolve() == results.resolve() and first != saved.first_number:
+    if in_place and first != saved.first_number:
         for kind in kinds:
             if kind.name in ("alpha", "alpha8"):
                 raise OutputError(
@@ -93,7 +94,7 @@ def export(
                     writer.write(result)
                     progress.advance()
             summary = writer.close()
-        if label and target.resolve() == results.resolve():
+        if label and in_place:
             relabel(results, labels)
     where = ", ".join(str(path) for path in summary.outputs)
     tell(quiet, *called(labels, saved.ids), f"{counted(summary.frames)} -> {where}")

@@ -9,7 +9,7 @@ from typing import TypeVar
 from vos.cli.report import tell
 from vos.errors import SettingsError
 from vos.references import ReferencePlan
-from vos.results import KINDS
+from vos.results.kinds import DATA_SETS, KINDS
 from vos.results.sound import why_silent
 from vos.video import Reading, Source, parse_moment, parse_rate
 
@@ -17,8 +17,6 @@ T = TypeVar("T")
 
 _EVERY_SECONDS = 10.0
 _CUTS_SHOWN = 10
-# Outputs for training, to which a picture without a mask says that nothing is there.
-DATA_SETS = ("coco", "youtube", "yolo")
 
 
 def reading_of(

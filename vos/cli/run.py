@@ -14,7 +14,7 @@ import typer
 
 from vos.backwards import Backwards, reopening
 from vos.cli.console import FrameProgress, duration, stderr
-from vos.cli.reading import DATA_SETS, Watch, notes
+from vos.cli.reading import Watch, notes
 from vos.cli.report import called, ended, frames, pointed_at, system_error, tell, understood, valid
 from vos.cli.session import Session
 from vos.cli.stopping import STOPPED, Stopped
@@ -23,6 +23,7 @@ from vos.installed import is_resumable
 from vos.references import Reference, ReferencePlan, placed
 from vos.results import DEFAULT_KINDS, Kept, Labels, ResultWriter, Run, is_finished
 from vos.results.finished import check_finished
+from vos.results.kinds import DATA_SETS
 from vos.results.labels import UNNAMED
 from vos.results.lock import alone
 from vos.types import Frame, FrameResult

@@ -28,7 +28,7 @@ class CocoSink:
         self._labels, self._ids = run.labels, set(run.ids)
         self._count = 0
         self._file = TextPart(path, reserve)
-        self._file.append(_head(run) + ', "annotations": [')
+        self._file.append(beginning(f"masks of {run.clip.name}") + ', "annotations": [')
         self._images = TextPart(path.with_name(path.name + ".images"), reserve)
 
     def write(self, result: FrameResult) -> None:
@@ -100,7 +100,9 @@ class YoutubeSink:
     def _assemble(self, file: TextPart, frames: int) -> None:
         height, width = self._run.clip.size
         video = {"id": 1, "width": width, "height": height, "length": frames}
-        file.append(_head(self._run) + ', "videos": [' + dump(video)[:-1] + ', "file_names": [')
+        file.append(
+            beginning(f"masks of {self._run.clip.name}") + ', "videos": [' + dump(video)[:-1] + ', "file_names": ['
+        )
         for k, line in enumerate(islice(self._names.lines(), frames)):
             file.append(("," if k else "") + line.rstrip("\n"))
         file.append(']}], "annotations": [')
@@ -123,8 +125,9 @@ class YoutubeSink:
         part.append("null\n" * self._frames)
 
 
-def _head(run: Run) -> str:
-    return '{"info": ' + dump({"description": f"masks of {run.clip.name}"}) + ', "licenses": []'
+def beginning(description: str) -> str:
+    """How such a file begins."""
+    return '{"info": ' + dump({"description": description}) + ', "licenses": []'
 
 
 def annotation(number: int, image: int, category: int, item: ObjectResult, layer: np.ndarray) -> dict[str, Any]:

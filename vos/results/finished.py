@@ -17,7 +17,7 @@ from vos.results.sinks import Run
 from vos.results.track import RECORD_FILE, TRACK_FILE, dump, head, read_track
 from vos.types import Frame
 
-_ASKED = ("source", "references", "reference_prints", "both_ways", "first_number", "settings")
+_ASKED = ("source", "references", "both_ways", "first_number", "settings")
 # Ignored when two finished runs are compared: where they were computed, where the source lay, how it was counted.
 _NO_MATTER = (
     ("settings", "device"),
@@ -79,7 +79,8 @@ def check_finished(out: Path, run: Run, first: Frame) -> Labels:
             if isinstance(facts := record.get(section), dict):
                 facts.pop(name, None)
     other = difference(found, {name: wanted[name] for name in found})
-    if other is not None and other.startswith("it had reference_prints"):
+    prints = wanted["reference_prints"]
+    if other is None and track.get("reference_prints", prints) != prints:
         other = "another mask"
     if other is None and _pictures_differ(track, first):
         other = "another clip"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from vos.errors import OutputError
-from vos.results.datasets import annotation, categories
+from vos.results.datasets import annotation, beginning, categories
 from vos.results.labels import Labels
 from vos.results.saved import SavedResults
 from vos.results.sinks import jpeg, picture_name
@@ -197,8 +197,7 @@ class _Split:
             path = self._folder / "annotations" / f"instances_{self._name}.json"
             path.parent.mkdir(exist_ok=True)
             with open(path, "w", encoding="utf-8") as file:
-                about = dump({"description": f"masks of several clips, {self._name}"})
-                file.write(f'{{"info": {about}, "licenses": [], "annotations": [')
+                file.write(beginning(f"masks of several clips, {self._name}") + ', "annotations": [')
                 shutil.copyfileobj(self._annotations, file)
                 file.write('\n], "images": [\n' + ",\n".join(self.images))
                 file.write('\n], "categories": ' + dump(categories(labels, unnamed)) + "}\n")

@@ -86,6 +86,8 @@ _ALL = (
 )
 KINDS = {kind.name: kind for kind in _ALL}
 DEFAULT_KINDS = ("masks", "overlay", "json")
+# For training, to which a picture without a mask says that nothing is there.
+DATA_SETS = ("coco", "youtube", "yolo")
 
 
 def kinds_of(names: Iterable[str]) -> tuple[Kind, ...]:
